@@ -1,0 +1,36 @@
+"""A typed, bounded, observable worker pool: shed, don't fall over; drain, don't lose; see everything; one contract."""
+
+from workpool._context import Context, current
+from workpool._core.ledger import Histogram, PoolStats
+from workpool._core.report import Abandoned, DrainReport
+from workpool.errors import (
+    ItemAbandoned,
+    NameTaken,
+    PoolAlreadyStarted,
+    PoolError,
+    PoolNotStarted,
+    PoolStopped,
+    QueueFull,
+    StopTimeout,
+)
+from workpool.pool import Pool
+from workpool.workers.threads import Hooks
+
+__all__ = [
+    "Abandoned",
+    "Context",
+    "DrainReport",
+    "Histogram",
+    "Hooks",
+    "ItemAbandoned",
+    "NameTaken",
+    "Pool",
+    "PoolAlreadyStarted",
+    "PoolError",
+    "PoolNotStarted",
+    "PoolStats",
+    "PoolStopped",
+    "QueueFull",
+    "StopTimeout",
+    "current",
+]

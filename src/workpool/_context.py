@@ -1,0 +1,78 @@
+"""What a process function can ask of the pool that runs it."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import Any, Final
+
+from workpool._clock import Parker
+from workpool._control import ControlledQueue
+from workpool._worker import Worker
+
+__all__ = ["Context", "current", "enter", "is_worker_of"]
+
+
+class Context:
+    """The worker's side of a pool, for the process function that it runs."""
+
+    __slots__ = ("_queue", "_worker")
+
+    def __init__(self, queue: ControlledQueue[Any], worker: Worker[Any]) -> None:
+        self._queue = queue
+        self._worker = worker
+
+    def belongs_to(self, queue: ControlledQueue[Any]) -> bool:
+        return self._queue is queue
+
+    @property
+    def pool(self) -> str:
+        """The pool's name."""
+        return self._queue.name
+
+    @property
+    def worker(self) -> str:
+        """The worker's name; that of its thread, too."""
+        return self._worker.name
+
+    @property
+    def attempt(self) -> int:
+        """Which run of the item this is, from 1."""
+        return 1
+
+    @property
+    def cancelled(self) -> bool:
+        """The pool's stop timeout is over: end early, within the grace of half a second, or be abandoned."""
+        return self._worker.cancels is None
+
+    def sleep(self, seconds: float) -> bool:
+        """Sleep, but wake at once when the item is asked to end early. True if the whole time passed."""
+        parker = Parker()
+        wake = parker.put
+        if not self._queue.on_cancel(self._worker, wake):
+            return False
+        try:
+            return not self._queue.clock.park(parker, seconds)
+        finally:
+            self._queue.off_cancel(self._worker, wake)
+
+
+_current: Final[ContextVar[Context]] = ContextVar("workpool.current")
+
+
+def current() -> Context:
+    """The `Context` of the process function that calls this. LookupError elsewhere."""
+    try:
+        return _current.get()
+    except LookupError:
+        raise LookupError("current() works only inside a pool's process function, in the thread that runs it") from None
+
+
+def enter(context: Context) -> None:
+    """Make `context` the current one, in this thread, for good."""
+    _current.set(context)
+
+
+def is_worker_of(queue: ControlledQueue[Any]) -> bool:
+    """Whether the caller runs in a worker of `queue`, which would wait for itself if it waited for that."""
+    context = _current.get(None)
+    return context is not None and context.belongs_to(queue)

@@ -1,0 +1,220 @@
+"""The bounded queue, with what a pool does to it: start, pause, resize, close, give up, wait.
+
+Apart from `_queue` so that the path of an item can be read on its own; the rules at the top of that module
+hold here too. Nothing here waits under the lock, and everything may be called twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+from typing import TypeVar
+
+from workpool._clock import Parker
+from workpool._core.lifecycle import NOT_ACCEPTING, Event, after
+from workpool._queue import BoundedQueue, section
+from workpool._worker import DISOWNED, TELLING, Entry, Worker
+
+__all__ = ["ControlledQueue"]
+
+T = TypeVar("T")
+
+
+class ControlledQueue(BoundedQueue[T]):
+    """What a `Pool` holds."""
+
+    __slots__ = ()
+
+    @section
+    def start(self) -> None:
+        """Accept items from now on. Raises `PoolAlreadyStarted` or `PoolStopped`."""
+        self.state = after(self.state, Event.START, self.name)
+        self._accepting = True
+        self._limit = self.size
+
+    @section
+    def enlist(self, worker: Worker[T]) -> bool:
+        """Count `worker` in; False if the pool is not running, or has as many as it wants."""
+        if wanted := self._accepting and len(self.workers) - self._retiring < self.target:
+            self.workers[worker] = None
+        return wanted
+
+    @section
+    def dismiss(self, worker: Worker[T]) -> None:
+        """Undo `enlist`, for a worker that could not be brought."""
+        self._leave(worker)
+
+    @section
+    def resize(self, workers: int) -> None:
+        """Change the number of workers; those too many leave after their item. New ones are the driver's to bring."""
+        self._insist_open()
+        self.target = workers
+        self._retiring = max(0, len(self.workers) - workers)
+        self._look()
+        for worker in self._idle[: self._retiring]:
+            worker.wake(None)
+        for worker in self._held[: self._retiring]:
+            worker.wake(None)
+
+    def _insist_open(self) -> None:
+        if self.closed_at is not None or self.foreign:
+            error, why = NOT_ACCEPTING[self.state]
+            raise error(f"pool {self.name!r} {why}")
+
+    @section
+    def pause(self) -> None:
+        """No worker takes another item; what runs goes on. Raises `PoolStopped`."""
+        self._insist_open()
+        self._paused = True
+        self._look()
+
+    @section
+    def resume(self) -> None:
+        """End a pause, if there is one."""
+        self._lift()
+
+    def _lift(self) -> None:
+        self._paused = False
+        self._look()
+        for worker in self._held:
+            worker.wake(None)
+        self._rouse()
+
+    def close(self, drain: bool, deadline: float | None = None) -> None:
+        """Accept nothing more; with `drain=False` take the queued entries out. Wakes everybody, waits for nobody.
+
+        Again: the deadline can only come nearer, and draining only be turned off.
+        """
+        self._close(drain, deadline, self._now())
+        self.tell_handed_back()
+
+    @section
+    def _close(self, drain: bool, deadline: float | None, now: float) -> None:
+        self.state = after(self.state, Event.CLOSE, self.name)
+        self._accepting = False
+        self._limit = -inf
+        if self.closed_at is None:
+            self.closed_at = now
+            self.done_at_close = self.ledger.succeeded + self.ledger.failed
+        if self.deadline is None or (deadline is not None and deadline < self.deadline):
+            self.deadline = deadline
+        if not drain:
+            self._hand_back()
+        self._retiring = 0
+        self._lift()
+        for worker in self.workers:
+            worker.wake(None)
+        for waiter in self._waiters:
+            waiter.wake(None)
+        for wake in self._sleepers:
+            wake(None)
+        if not self.workers:
+            self.state = after(self.state, Event.FINISH, self.name)
+
+    def cut(self) -> None:
+        """The deadline has passed: take out what is queued, and ask what runs to end early."""
+        for cancel in self._cut(self._now()):
+            cancel(None)
+        self.tell_handed_back()
+
+    @section
+    def _cut(self, now: float) -> list[Callable[[None], object]]:
+        cancels: list[Callable[[None], object]] = []
+        if self.cut_at is None:
+            self.cut_at = now
+        if self.handed_back is None:
+            self.cut_short = len(self._waiting) > self._dead
+            self._hand_back()
+        for worker in self.workers:
+            cancels += worker.cancels or ()
+            worker.cancels = None
+        return cancels
+
+    def _hand_back(self) -> None:
+        """Take every queued entry out of the line, by putting a new line in its place: nothing can come between."""
+        if self.handed_back is not None:
+            return
+        line = self._discipline.open()
+        taken = len(self._waiting) - self._dead
+        self.handed_back = self._waiting
+        self.ledger.cancelled += taken
+        self._dead = 0
+        self._use(line)
+        self._announce()
+
+    def tell_handed_back(self) -> None:
+        """Cancel the futures of what was handed back; for whoever made the queue do so, outside the lock."""
+        for _, _, future in self.handed_back or ():
+            if future is not None:
+                future.tell_cancelled()
+
+    @section
+    def abandon(self) -> list[tuple[Worker[T], Entry[T]]]:
+        """Give up every worker that is still there. Those with an entry in hand, and that entry."""
+        lost: list[tuple[Worker[T], Entry[T]]] = []
+        for worker in list(self.workers):
+            if worker.pending == TELLING:
+                self._telling -= 1
+            worker.pending = DISOWNED
+            if worker.entry is not None:
+                lost.append((worker, worker.entry))
+                self.ledger.running -= 1
+                self.ledger.abandoned += 1
+            self._leave(worker)
+        self._announce()
+        return lost
+
+    @section
+    def on_cancel(self, worker: Worker[T], wake: Callable[[None], object]) -> bool:
+        """Have `wake` called when `worker` is asked to end early; False if it was."""
+        if waiting := worker.cancels is not None:
+            worker.cancels = [*(worker.cancels or ()), wake]
+        return waiting
+
+    @section
+    def off_cancel(self, worker: Worker[T], wake: Callable[[None], object]) -> None:
+        """Undo `on_cancel`."""
+        if worker.cancels is not None:
+            worker.cancels = [other for other in worker.cancels if other is not wake]
+
+    def wait(self, reached: Callable[[], bool], limit: Callable[[], float | None]) -> bool:
+        """Wait until `reached()`, which is asked under the lock after each change, or until the time `limit()`.
+
+        `limit` is asked again after each wake, because a second stop may bring it nearer. None: no limit.
+        False when the time was up.
+        """
+        parker = Parker()
+        wake = parker.put
+        try:
+            while not self._look_in(wake, reached):
+                until = limit()
+                now = self._now()
+                if until is not None and until <= now:
+                    return False
+                self.clock.park(parker, None if until is None else until - now)
+        finally:
+            self._forget(wake)
+        return True
+
+    @section
+    def _look_in(self, wake: Callable[[None], object], reached: Callable[[], bool]) -> bool:
+        if wake not in self._sleepers:
+            self._sleepers.append(wake)
+        return reached()
+
+    @section
+    def _forget(self, wake: Callable[[None], object]) -> None:
+        if wake in self._sleepers:
+            self._sleepers.remove(wake)
+
+    def disown_workers(self) -> None:
+        """This process is a forked child, and the workers stayed in the parent: STOPPED, with a new lock.
+
+        Called with no other thread alive, and without the lock, which a thread of the parent may hold.
+        """
+        before, self.state = self.state, after(self.state, Event.FORK, self.name)
+        if before is self.state:
+            self._renew_lock()
+        else:
+            self.foreign = True
+            self._reset()

@@ -1,0 +1,57 @@
+"""What a stop found: the frozen account of every item that was not done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from workpool._core.ledger import PoolStats
+
+__all__ = ["Abandoned", "DrainReport"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Abandoned(Generic[T]):
+    """An item that still ran when the pool gave up waiting. It may yet take effect."""
+
+    item: T
+    worker: str
+    seconds: float
+    """How long it had been running."""
+    stack: str
+    """Where it was, as a traceback prints it; empty if the worker could not be looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class DrainReport(Generic[T]):
+    """The result of `Pool.stop`, the same object for whoever asks."""
+
+    pool: str
+    stats: PoolStats
+    """The last snapshot: its counts by fate are final, and `stats.balance()` is 0."""
+    drained: int
+    """Items that succeeded or failed after the stop began."""
+    unprocessed: tuple[T, ...]
+    """Accepted items that never ran, in the order in which they would have; they count as cancelled."""
+    abandoned: tuple[Abandoned[T], ...]
+    drain_seconds: float
+    """From the first stop or close until the workers had finished, or the deadline."""
+    grace_seconds: float
+    """From the deadline until the workers had finished, or were given up; 0.0 if there was no need."""
+    cut_short: bool
+    """The deadline came before the drain was over, so that items which were to run did not."""
+
+    @property
+    def clean(self) -> bool:
+        """Everything that was to run has run."""
+        return not (self.cut_short or self.abandoned)
+
+    def __str__(self) -> str:
+        text = (
+            f"pool {self.pool!r} stopped in {self.drain_seconds + self.grace_seconds:.3g} s: "
+            f"{self.drained} drained, {len(self.unprocessed)} unprocessed, {len(self.abandoned)} abandoned"
+        )
+        stuck = [f"{item.worker} for {item.seconds:.3g} s on {item.item!r:.200}" for item in self.abandoned[:3]]
+        return f"{text} ({'; '.join(stuck)})" if stuck else text

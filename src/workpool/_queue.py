@@ -1,0 +1,531 @@
+"""The bounded queue: one lock, one section, one list of those who wait for room.
+
+Rules that hold here:
+
+- Every field is written and read under the lock, except where its comment says otherwise.
+- The lock is an `RLock`, taken and given back through bound methods inside `try`, never with `with`:
+  the interpreter may run a signal handler or a finalizer, or raise KeyboardInterrupt, after any call,
+  and a handler may call into this very queue. So a section makes the calls that it needs first
+  (allocations before the lock, wakes first of all), then checks and counts, and pushes or pops *last*.
+  Between a check and the last call that depends on it there is no call.
+- Waking is idempotent. A wake that comes twice costs one look; one that got lost would cost an item.
+- Nothing that belongs to somebody else (a process function, a hook, a future's callback) is called
+  under the lock.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterator
+from functools import partial, wraps
+from math import inf
+from time import sleep
+from typing import Any, Concatenate, Generic, NoReturn, ParamSpec, TypeVar
+
+from workpool._clock import Clock, Parker
+from workpool._core.discipline import Fifo, Line
+from workpool._core.ledger import Histogram, Ledger, PoolStats, Tally
+from workpool._core.lifecycle import NOT_ACCEPTING, Event, State, after
+from workpool._core.report import DrainReport
+from workpool._future import ItemFuture, Place
+from workpool._worker import DISOWNED, NONE, PARKED, SUCCEEDED, TELLING, Entry, Worker
+from workpool.errors import PoolNotStarted, QueueFull
+
+__all__ = ["BoundedQueue", "Waiter", "section"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+P = ParamSpec("P")
+Q = TypeVar("Q", bound="BoundedQueue[Any]")
+
+SHORTEST_RETRY = 0.001
+"""Seconds: the least that `retry_after` says, and what it says before anything was measured."""
+
+
+def section(method: Callable[Concatenate[Q, P], R]) -> Callable[Concatenate[Q, P], R]:
+    """Run a method of the queue in its critical section. What runs for each item writes this out: a call costs 5 %."""
+
+    @wraps(method)
+    def inside(queue: Q, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            queue.acquire()
+            result = method(queue, *args, **kwargs)
+            queue.release()
+        except BaseException:
+            if queue.owned():
+                queue.release()
+            raise
+        return result
+
+    return inside
+
+
+YIELDS = 100
+"""How often a thread lets others run before it blocks on the lock, so that it gets it whatever they do."""
+
+
+class Waiter:
+    """Somebody who waits for room."""
+
+    __slots__ = ("granted", "wake")
+
+    def __init__(self, wake: Callable[[None], object]) -> None:
+        self.wake = wake
+        self.granted = False
+        """A slot is kept for it, and missing from the queue's `_limit`."""
+
+
+class BoundedQueue(Generic[T]):
+    """Entries, workers, those who wait, and the ledger, under one lock."""
+
+    __slots__ = (
+        "__weakref__",
+        "_accepting",
+        "_dead",
+        "_detour",
+        "_discipline",
+        "_gone",
+        "_held",
+        "_idle",
+        "_limit",
+        "_now",
+        "_paused",
+        "_pop",
+        "_push",
+        "_retiring",
+        "_sleepers",
+        "_telling",
+        "_try_acquire",
+        "_waiters",
+        "_waiting",
+        "_waking",
+        "acquire",
+        "clock",
+        "closed_at",
+        "cut_at",
+        "cut_short",
+        "deadline",
+        "done_at_close",
+        "foreign",
+        "handed_back",
+        "ledger",
+        "name",
+        "owned",
+        "release",
+        "report",
+        "size",
+        "state",
+        "stop_timeout",
+        "target",
+        "workers",
+    )
+
+    def __init__(self, name: str, discipline: Fifo, workers: int, clock: Clock, stop_timeout: float | None) -> None:
+        self.name = name
+        self.size = discipline.size
+        self.clock = clock
+        self._now = clock.now
+        self._discipline = discipline
+        self.target = workers
+        """How many workers there are to be."""
+        self.stop_timeout = stop_timeout
+        """Seconds (None: no limit) for a stop that nobody called: at the end of a `with` block, and at exit."""
+        self.foreign = False
+        """This process is a fork of the one that has the workers."""
+        self.state = State.NEW
+        self._reset()
+
+    def _renew_lock(self) -> None:
+        lock: Any = threading.RLock()
+        self.acquire: Callable[[], object] = lock.acquire
+        self._try_acquire: Callable[[], bool] = partial(lock.acquire, False)
+        self.release: Callable[[], object] = lock.release
+        self.owned: Callable[[], bool] = lock._is_owned
+
+    def _reset(self) -> None:
+        """As if nothing had ever happened."""
+        self._renew_lock()
+        self.ledger = Ledger()
+        self.workers: dict[Worker[T], None] = {}
+        """Those there are, in the order of their coming."""
+        self._use(self._discipline.open())
+        self._limit: float = -inf
+        """How far `accepted` may grow: by the slots that are neither filled nor kept for a waiter.
+        Minus infinity, which no freed slot changes, while nothing is accepted."""
+        self._dead = 0
+        """Entries in the line whose futures were cancelled: they hold no slot and are skipped."""
+        self._accepting = False
+        self._paused = False
+        self._retiring = 0
+        """How many workers are to leave although there is work."""
+        self._detour = False
+        """`_paused or _retiring`: no worker takes an entry. The one thing that the hot path looks at."""
+        self._idle: list[Worker[T]] = []
+        """Who waits for an entry, the last to come last."""
+        self._waking = False
+        """An idle worker was woken and has not come yet: it will wake the next."""
+        self._held: list[Worker[T]] = []
+        """Who waits for the end of a pause."""
+        self._waiters: OrderedDict[Waiter, None] = OrderedDict()
+        """Who waits for room. While there is anyone, every free slot is kept for one."""
+        self._telling = 0
+        """Entries that are settled while their futures are being told."""
+        self._sleepers: list[Callable[[None], object]] = []
+        """Who waits for the pool to be idle, or without workers."""
+        self._gone = Tally()
+        """What workers that left had counted."""
+        self.closed_at: float | None = None
+        self.done_at_close = 0
+        self.deadline: float | None = None
+        self.cut_at: float | None = None
+        """When the deadline was found to have passed."""
+        self.cut_short = False
+        """The deadline took entries out of the line that were to run."""
+        self.report: DrainReport[T] | None = None
+        """What a stop found; the first to get there writes it."""
+        self.handed_back: Collection[Entry[T]] | None = None
+        """What a stop took out of the line; entries whose futures had been cancelled before are among it."""
+
+    def _use(self, line: Line[Entry[T]]) -> None:
+        self._waiting = line.waiting
+        self._push = line.push
+        self._pop = line.pop
+
+    # -- handing an item over ------------------------------------------------------------------
+
+    def offer(self, item: T, future: ItemFuture[Any] | None) -> bool:
+        """Accept the item if there is room for it: True. False if not, which is not counted as a refusal yet.
+
+        Raises `PoolNotStarted` or `PoolStopped`.
+        """
+        entry = (item, self._now(), future)
+        try:
+            if not self._try_acquire():
+                self._contend()
+            if self._idle and not self._waking:
+                self._waking = True
+                self._idle[-1].wake(None)
+            ledger = self.ledger
+            if ledger.accepted < self._limit:
+                ledger.accepted += 1
+                self._push(entry)
+                self.release()
+                return True
+            if not self._accepting:
+                self._refuse()
+            self.release()
+        except BaseException:
+            if self.owned():
+                self.release()
+            raise
+        return False
+
+    @section
+    def enter(self, entry: Entry[T], waiter: Waiter) -> bool:
+        """Accept the entry into the slot that is kept for `waiter`, or a free one; else line it up: False.
+
+        Raises what `offer` does. Whoever gets an exception here, or comes no more, calls `forsake`.
+        """
+        self._rouse(coming=True)
+        if not self._accepting:
+            self._refuse()
+        self._waiters.pop(waiter, None)
+        if waiter.granted:
+            waiter.granted = False
+            self._limit += 1
+        if entered := self.ledger.accepted < self._limit:
+            self.ledger.accepted += 1
+            self._push(entry)
+        else:
+            self._waiters[waiter] = None
+        return entered
+
+    def _contend(self) -> None:
+        """Take the lock when somebody else holds it, which is mostly a thread that the interpreter has suspended.
+
+        Blocking on the lock at once would start a convoy: the lock goes to a thread that does not have the
+        interpreter, whoever has it blocks in turn, and from then on every item costs two switches of thread
+        (3 times the time for an item, measured with a queue of 10,000). So first let the holder run.
+        """
+        for _ in range(YIELDS):
+            sleep(0)
+            if self._try_acquire():
+                return
+        self.acquire()
+
+    def put_wait(self, item: T, future: ItemFuture[Any] | None, timeout: float | None) -> None:
+        """Accept the item as soon as there is room, within `timeout` seconds (None: for ever).
+
+        Raises what `offer` does, and `QueueFull` when the time is up.
+        """
+        parker = Parker()
+        waiter = Waiter(parker.put)
+        until = None if timeout is None else self._now() + timeout
+        try:
+            while not self.enter((item, self._now(), future), waiter):
+                left = None if until is None else until - self._now()
+                if left is not None and left <= 0:
+                    self.refuse()
+                self.clock.park(parker, left)
+        except BaseException:
+            self.forsake(waiter)
+            raise
+
+    @section
+    def refuse(self) -> NoReturn:
+        """Count an item that found no room as refused, and raise `QueueFull` (or what the pool's state demands)."""
+        self._refuse()
+
+    @section
+    def forsake(self, waiter: Waiter) -> None:
+        """`waiter` comes no more: a slot that is kept for it goes to the next."""
+        if waiter.granted:
+            waiter.granted = False
+            self._limit += 1
+        elif waiter in self._waiters:
+            del self._waiters[waiter]
+        self._grant()
+
+    @section
+    def withdraw(self, future: ItemFuture[Any]) -> bool:
+        """Take a queued item back, for its future's `cancel`; True for the one call that did."""
+        if taken_back := future.place is Place.QUEUED and self.handed_back is None:
+            future.place = Place.WITHDRAWN
+            self._dead += 1
+            self._limit += 1
+            self.ledger.cancelled += 1
+            self._grant()
+            self._sweep()
+            self._announce()
+        return taken_back
+
+    def _refuse(self) -> NoReturn:
+        """Count a refusal and raise it."""
+        if self._accepting:
+            self.ledger.refused_full += 1
+            raise QueueFull(self.name, self.size, self.retry_after)
+        error, why = NOT_ACCEPTING[self.state]
+        if error is PoolNotStarted:
+            self.ledger.refused_not_started += 1
+        else:
+            self.ledger.refused_stopped += 1
+        if self.foreign:
+            why = "belongs to the parent process; make a new one in this process"
+        raise error(f"pool {self.name!r} {why}")
+
+    def _grant(self) -> None:
+        """Keep a free slot for the first who waits for one, and wake it."""
+        if self.ledger.accepted < self._limit and self._waiters:
+            waiter = next(iter(self._waiters))
+            self._limit -= 1
+            waiter.granted = True
+            del self._waiters[waiter]
+            waiter.wake(None)
+
+    def _sweep(self) -> None:
+        """Rid the line of dead entries once they are half of it, so that the cost for each is constant."""
+        if self._dead * 2 <= len(self._waiting):
+            return
+        line: Line[Entry[T]] = self._discipline.open()
+        for entry in self._waiting:
+            if entry[2] is None or entry[2].place is not Place.WITHDRAWN:
+                line.push(entry)
+        dead = len(self._waiting) - len(line.waiting)
+        self._dead -= dead
+        self._use(line)
+
+    # -- the worker's side ---------------------------------------------------------------------
+
+    def takes(self, worker: Worker[T]) -> Iterator[Entry[T] | None]:
+        """Settle what `worker` finished (`worker.fate`) and give it the next entry, in one section, at each step.
+
+        None: nothing to take now. The worker ends if it is `leaving`; else it waits for its wake and
+        comes again. A generator, because its locals and its resumption cost 20 % of an item less than
+        a method that is called for each.
+        """
+        try_acquire = self._try_acquire
+        release = self.release
+        ledger = self.ledger
+        waiters = self._waiters
+        while True:
+            fate = worker.fate
+            try:
+                if not try_acquire():
+                    self._contend()
+                if worker.pending:
+                    fate = self._welcome(worker, fate)
+                if self._waiting and not self._detour:
+                    if fate == SUCCEEDED:
+                        ledger.succeeded += 1
+                    elif fate:
+                        ledger.failed += 1
+                    else:
+                        ledger.running += 1
+                    worker.entry = entry = self._pop()
+                    if entry[2] is None or self._claim(worker, entry):
+                        self._limit += 1
+                        if waiters:
+                            self._grant()
+                else:
+                    self._rest(worker, fate)
+                release()
+            except BaseException:
+                if self.owned():
+                    release()
+                raise
+            yield worker.entry
+
+    @section
+    def settle(self, worker: Worker[T]) -> bool:
+        """Settle an item that has a future, before the worker tells that, outside the lock.
+
+        False if the item was given up before: it keeps that fate, and its future was told.
+        """
+        if mine := worker.pending != DISOWNED:
+            worker.pending = TELLING
+            worker.entry = None
+            self._telling += 1
+            self._count(worker.fate)
+        worker.fate = NONE
+        return mine
+
+    def _count(self, fate: int) -> None:
+        if fate:
+            self.ledger.running -= 1
+            if fate == SUCCEEDED:
+                self.ledger.succeeded += 1
+            else:
+                self.ledger.failed += 1
+
+    def _welcome(self, worker: Worker[T], fate: int) -> int:
+        """See to what is pending for a worker that comes; the fate that is left to settle."""
+        if worker.pending == DISOWNED:
+            return NONE
+        if worker.pending == TELLING:
+            self._telling -= 1
+        elif worker in self._held:
+            self._held.remove(worker)
+        elif worker in self._idle:
+            self._idle.remove(worker)
+            if self._waking:
+                self._waking = len(self._waiting) > 1 and bool(self._idle)
+                if self._waking:
+                    self._idle[-1].wake(None)
+        worker.pending = NONE
+        return fate
+
+    def _claim(self, worker: Worker[T], entry: Entry[T]) -> bool:
+        """Take `entry`, or the first after it whose future was not cancelled; False: there was none."""
+        while (future := entry[2]) is not None and future.place is Place.WITHDRAWN:
+            self._dead -= 1
+            if not self._waiting:
+                self.ledger.running -= 1
+                self._rest(worker, NONE)
+                return False
+            worker.entry = entry = self._pop()
+        if future is not None:
+            future.place = Place.TAKEN
+        return True
+
+    def _rest(self, worker: Worker[T], fate: int) -> None:
+        """Nothing to take: the worker leaves, is held, or is idle."""
+        self._count(fate)
+        worker.entry = None
+        worker.fate = NONE
+        if self._retiring:
+            self._retiring -= 1
+            self._look()
+            self._leave(worker)
+            self._rouse()
+        elif self._paused:
+            worker.pending = PARKED
+            self._held.append(worker)
+        elif self._accepting:
+            worker.pending = PARKED
+            self._idle.append(worker)
+        else:
+            self._leave(worker)
+        self._announce()
+
+    def _leave(self, worker: Worker[T]) -> None:
+        worker.leaving = True
+        if worker in self.workers:
+            del self.workers[worker]
+            self._gone.fold(worker.tally)
+        if not (self.workers or self._accepting):
+            self.state = after(self.state, Event.FINISH, self.name)
+
+    def _rouse(self, coming: bool = False) -> None:
+        """Wake one worker, if there is something for it to take, or is `coming` in this section."""
+        if (coming or self._waiting) and self._idle and not self._waking:
+            self._waking = True
+            self._idle[-1].wake(None)
+
+    def _announce(self) -> None:
+        """Wake whoever waits for the pool to be idle, or without workers, if it may be."""
+        if self._sleepers and (self.idle or not self.workers):
+            for wake in self._sleepers:
+                wake(None)
+
+    def _look(self) -> None:
+        self._detour = self._paused or self._retiring > 0
+
+    # -- looking -------------------------------------------------------------------------------
+
+    @property
+    def idle(self) -> bool:
+        """Nothing queued, nothing running, nobody being told. To be read under the lock."""
+        return not (self.ledger.running or self._telling or len(self._waiting) > self._dead)
+
+    def stats(self) -> PoolStats:
+        """A snapshot, from one section. The tallies are added up after it: they only grow."""
+        now = self._now()
+        total = Tally()
+        try:
+            self.acquire()
+            workers = list(self.workers)
+            busy = [worker.began for worker in workers if worker.entry is not None]
+            total.fold(self._gone)
+            ledger = self.ledger
+            snapshot = partial(
+                PoolStats,
+                workers=self.target,
+                queue_size=self.size,
+                queue_depth=len(self._waiting) - self._dead,
+                submitted=ledger.accepted,
+                processed=ledger.succeeded + ledger.failed,
+                failed=ledger.failed,
+                dropped=ledger.refused_full,
+                pool=self.name,
+                state=self.state.value,
+                refused={
+                    "full": ledger.refused_full,
+                    "not_started": ledger.refused_not_started,
+                    "stopped": ledger.refused_stopped,
+                },
+                succeeded=ledger.succeeded,
+                cancelled=ledger.cancelled,
+                abandoned=ledger.abandoned,
+                running=ledger.running,
+                workers_busy=len(busy),
+            )
+            self.release()
+        except BaseException:
+            if self.owned():
+                self.release()
+            raise
+        for worker in workers:
+            total.fold(worker.tally)
+        return snapshot(
+            oldest_running=max(0.0, now - min(busy, default=now)),
+            run_success=Histogram(tuple(total.success), total.success_sum),
+            run_error=Histogram(tuple(total.error), total.error_sum),
+            queue_wait=Histogram(tuple(total.wait), total.wait_sum),
+        )
+
+    def retry_after(self) -> float:
+        """See `QueueFull.retry_after`."""
+        stats = self.stats()
+        seconds = stats.run_mean or stats.oldest_running
+        return max(SHORTEST_RETRY, stats.queue_depth * seconds / stats.workers / 2)

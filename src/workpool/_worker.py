@@ -1,0 +1,63 @@
+"""What a worker and the queue know of each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, Generic, TypeVar
+
+from workpool._core.ledger import Tally
+from workpool._future import ItemFuture
+
+__all__ = ["DISOWNED", "FAILED", "NONE", "PARKED", "SUCCEEDED", "TELLING", "Entry", "Worker"]
+
+T = TypeVar("T")
+
+Entry = tuple[T, float, ItemFuture[Any] | None]
+"""An accepted item, when it was accepted, and its future if somebody wants the result."""
+
+# What a worker says of the item in its hand. Plain ints: comparing an enum costs 4 % of an item.
+NONE: Final = 0
+SUCCEEDED: Final = 1
+FAILED: Final = 2
+
+# What the queue has to see to when a worker comes (NONE: nothing).
+PARKED: Final = 1
+"""It is among the idle or the held."""
+TELLING: Final = 2
+"""It has settled an item and was telling its future."""
+DISOWNED: Final = 3
+"""It was given up: nothing that it says counts any more."""
+
+
+class Worker(Generic[T]):
+    """One worker. Fields belong to the queue's lock, except where they say otherwise."""
+
+    __slots__ = (
+        "began", "cancels", "entry", "fate", "ident", "leaving", "name", "pending", "tally", "wake",
+    )  # fmt: skip
+
+    def __init__(self, name: str, wake: Callable[[None], object]) -> None:
+        self.name = name
+        self.wake = wake
+        """Ends its wait, from any thread; may be called when it does not wait."""
+        self.tally = Tally()
+        """Written by the worker alone, without the lock."""
+        self.entry: Entry[T] | None = None
+        """What it runs."""
+        self.began = 0.0
+        """Since when. Written by the worker without the lock, always before it takes an entry."""
+        self.fate = NONE
+        """What became of its entry. Written by the worker without the lock, read when it comes."""
+        self.pending = NONE
+        self.leaving = False
+        """It is to end now."""
+        self.cancels: list[Callable[[None], object]] | None = []
+        """What to call when its running item is asked to end early; None: it was asked."""
+        self.ident: int | None = None
+        """Its thread's, to find the stack. Written by the worker when it starts."""
+
+    @property
+    def item(self) -> T:
+        """What it runs; only for the worker itself, while it does."""
+        assert self.entry is not None
+        return self.entry[0]
