@@ -41,8 +41,11 @@ class ControlledQueue(BoundedQueue[T]):
 
     @section
     def dismiss(self, worker: Worker[T]) -> None:
-        """Undo `enlist`, for a worker that could not be brought."""
-        self._leave(worker)
+        """Undo `enlist`, for a worker that perhaps could not be brought. One that has an entry in hand stays."""
+        if worker.entry is None:
+            worker.pending = DISOWNED
+            self._leave(worker)
+            worker.wake(None)
 
     @section
     def resize(self, workers: int) -> None:

@@ -8,6 +8,8 @@ Rules that hold here:
   and a handler may call into this very queue. So a section makes the calls that it needs first
   (allocations before the lock, wakes first of all), then checks and counts, and pushes or pops *last*.
   Between a check and the last call that depends on it there is no call.
+- What ends a section by an exception releases first of all, without asking whether it holds the lock
+  (RuntimeError: it does not): an interrupt after the question would leave it locked for ever.
 - Waking is idempotent. A wake that comes twice costs one look; one that got lost would cost an item.
 - Nothing that belongs to somebody else (a process function, a hook, a future's callback) is called
   under the lock.
@@ -53,8 +55,10 @@ def section(method: Callable[Concatenate[Q, P], R]) -> Callable[Concatenate[Q, P
             result = method(queue, *args, **kwargs)
             queue.release()
         except BaseException:
-            if queue.owned():
+            try:
                 queue.release()
+            except RuntimeError:
+                pass
             raise
         return result
 
@@ -111,7 +115,6 @@ class BoundedQueue(Generic[T]):
         "handed_back",
         "ledger",
         "name",
-        "owned",
         "release",
         "report",
         "size",
@@ -141,7 +144,6 @@ class BoundedQueue(Generic[T]):
         self.acquire: Callable[[], object] = lock.acquire
         self._try_acquire: Callable[[], bool] = partial(lock.acquire, False)
         self.release: Callable[[], object] = lock.release
-        self.owned: Callable[[], bool] = lock._is_owned
 
     def _reset(self) -> None:
         """As if nothing had ever happened."""
@@ -216,8 +218,10 @@ class BoundedQueue(Generic[T]):
                 self._refuse()
             self.release()
         except BaseException:
-            if self.owned():
+            try:
                 self.release()
+            except RuntimeError:
+                pass
             raise
         return False
 
@@ -354,6 +358,10 @@ class BoundedQueue(Generic[T]):
                 if not try_acquire():
                     self._contend()
                 if worker.pending:
+                    if worker.pending == DISOWNED:
+                        worker.leaving = True
+                        release()
+                        return
                     fate = self._welcome(worker, fate)
                 if self._waiting and not self._detour:
                     if fate == SUCCEEDED:
@@ -371,8 +379,10 @@ class BoundedQueue(Generic[T]):
                     self._rest(worker, fate)
                 release()
             except BaseException:
-                if self.owned():
+                try:
                     release()
+                except RuntimeError:
+                    pass
                 raise
             yield worker.entry
 
@@ -400,8 +410,6 @@ class BoundedQueue(Generic[T]):
 
     def _welcome(self, worker: Worker[T], fate: int) -> int:
         """See to what is pending for a worker that comes; the fate that is left to settle."""
-        if worker.pending == DISOWNED:
-            return NONE
         if worker.pending == TELLING:
             self._telling -= 1
         elif worker in self._held:
@@ -512,8 +520,10 @@ class BoundedQueue(Generic[T]):
             )
             self.release()
         except BaseException:
-            if self.owned():
+            try:
                 self.release()
+            except RuntimeError:
+                pass
             raise
         for worker in workers:
             total.fold(worker.tally)

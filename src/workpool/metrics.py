@@ -12,6 +12,7 @@ import re
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from workpool._core.ledger import BOUNDS, Histogram, PoolStats
@@ -21,31 +22,39 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-__all__ = ["Export", "PoolCollector", "PrefixCollector"]
+__all__ = ["Export", "PoolCollector", "PrefixCollector", "serve"]
 
 Source = Callable[[], PoolStats]
 
 GO_BOUNDS: Final = BOUNDS[:9]
 """The buckets of the Go package's histogram: .001 to 1 s."""
 
-_PREFIX: Final = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
+_PREFIX: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+"""No colon: those are for recording rules, and prometheus_client writes OpenMetrics with them that no parser takes."""
 
 _lock = threading.RLock()
-"""Guards `_collectors` and the pools of each collector; never held while a pool is asked."""
+"""Guards `_collectors`, `_by_prefix` and the pools of each collector. Taken before a registry's lock and a
+queue's, never after; a scrape does not hold it while it asks the pools."""
 _collectors: weakref.WeakKeyDictionary[CollectorRegistry, PoolCollector] = weakref.WeakKeyDictionary()
 
 
 class Export:
     """One pool's place in one registry: taken at start, given up by `unregister`, or to the next when stopped."""
 
-    def __init__(self, registry: object, prefix: str | None, name: str, source: Source) -> None:
+    def __init__(self, registry: object, prefix: object, name: str, source: Source) -> None:
         try:
             import prometheus_client
         except ImportError as error:
             raise ImportError("metrics need prometheus-client: pip install 'workpool[prometheus]'") from error
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"name {name!r} cannot be a label: it is no text that could be exported") from None
+        if prefix is not None and not isinstance(prefix, str):
+            raise TypeError(f"metrics_prefix must be a string, not {prefix!r}")
         if prefix is not None and not _PREFIX.fullmatch(prefix):
             raise ValueError(
-                f"metrics_prefix {prefix!r} is no metric name: letters, digits, _ and : only, and no digit first"
+                f"metrics_prefix {prefix!r} can begin no metric name: letters, digits and _ only, and no digit first"
             )
         if registry is not None and not isinstance(registry, prometheus_client.CollectorRegistry):
             raise TypeError(f"metrics must be True, False or a prometheus_client.CollectorRegistry, not {registry!r}")
@@ -58,32 +67,43 @@ class Export:
         """Take the name and the prefix. Raises `NameTaken`, and then has taken neither."""
         with _lock:
             collector = _collector(self._registry)
-            collector.claim(self._name, self._source)
-            if self._prefixed is not None:
-                try:
+            try:
+                collector.insist_free(self._name, self._source)
+                if self._prefixed is not None:
                     self._prefixed.claim(self._registry)
-                except NameTaken:
-                    collector.remove(self._name, self._source)
-                    raise
+            except NameTaken:
+                self.unregister()  # a collector that has come for nobody goes again
+                raise
+            collector.put(self._name, self._source)
 
     def unregister(self) -> None:
         """Give both up, if they are still this pool's."""
         with _lock:
-            _collector(self._registry).remove(self._name, self._source)
             if self._prefixed is not None:
                 self._prefixed.remove(self._registry)
+            collector = _collectors.get(self._registry)
+            if collector is not None and collector.remove(self._name, self._source):
+                del _collectors[self._registry]
+                _unregister(self._registry, collector)
 
 
 def _collector(registry: CollectorRegistry) -> PoolCollector:
-    collector = _collectors.get(registry)
-    if collector is None:
-        collector = PoolCollector()
-        try:
-            registry.register(collector)
-        except ValueError as error:
+    """The registry's, which gets one when its first pool comes."""
+    known = _collectors.get(registry)
+    collector = PoolCollector() if known is None else known
+    try:
+        registry.register(collector)
+    except ValueError as error:
+        if known is None:
             raise NameTaken(f"this registry has workpool_* metrics from elsewhere: {error}") from error
-        _collectors[registry] = collector
+        # It is registered, as it should be. If nothing was raised, somebody had emptied the registry, as fixtures do.
+    _collectors[registry] = collector
     return collector
+
+
+def _unregister(registry: CollectorRegistry, collector: PoolCollector | PrefixCollector) -> None:
+    with suppress(KeyError):  # somebody was faster
+        registry.unregister(collector)
 
 
 class PoolCollector:
@@ -92,19 +112,23 @@ class PoolCollector:
     def __init__(self) -> None:
         self._pools: dict[str, Source] = {}
 
-    def claim(self, name: str, source: Source) -> None:
-        """Export `source` under `name`. Raises `NameTaken` while another pool of that name has not stopped."""
+    def insist_free(self, name: str, source: Source) -> None:
+        """Raises `NameTaken` while another pool of that name has not stopped."""
         held = self._pools.get(name)
         if held is not None and held != source and held().state != "stopped":
             raise NameTaken(
                 f"a running pool named {name!r} is on this metrics registry already; "
                 "give this one another name, or a registry of its own"
             )
+
+    def put(self, name: str, source: Source) -> None:
         self._pools[name] = source
 
-    def remove(self, name: str, source: Source) -> None:
+    def remove(self, name: str, source: Source) -> bool:
+        """Export it no more, if `name` is still its own. True if that leaves nobody."""
         if self._pools.get(name) == source:
             del self._pools[name]
+        return not self._pools
 
     def describe(self) -> Iterable[Metric]:
         """The families without samples, so that the registry knows their names."""
@@ -227,9 +251,9 @@ class PrefixCollector:
 
     def remove(self, registry: CollectorRegistry) -> None:
         if self._registered:
-            registry.unregister(self)
             self._registered = False
             del _prefixes(registry)[self._prefix]
+            _unregister(registry, self)
 
     def describe(self) -> Iterable[Metric]:
         return self._families([])
@@ -267,3 +291,21 @@ _by_prefix: weakref.WeakKeyDictionary[CollectorRegistry, dict[str, PrefixCollect
 
 def _prefixes(registry: CollectorRegistry) -> dict[str, PrefixCollector]:
     return _by_prefix.setdefault(registry, {})
+
+
+def serve(port: int, address: str = "127.0.0.1") -> tuple[CollectorRegistry, int, Callable[[], None]]:
+    """Serve a registry of its own over HTTP, in a thread: the registry, the port, and what ends it.
+
+    Port 0 takes a free one. Raises OSError if the port cannot be had, ImportError without prometheus_client.
+    """
+    import prometheus_client
+
+    registry = prometheus_client.CollectorRegistry()
+    server, thread = prometheus_client.start_http_server(port, address, registry)
+
+    def end() -> None:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+    return registry, server.server_port, end

@@ -76,7 +76,7 @@ class Pool(Generic[T, R]):
         name: str | None = None,
         hooks: Hooks[T] | None = None,
         stop_timeout: float | None = DEFAULT_STOP_TIMEOUT,
-        metrics: bool | CollectorRegistry = False,
+        metrics: bool | CollectorRegistry | None = False,
         metrics_prefix: str | None = None,
         clock: Clock = SYSTEM,
     ) -> None:
@@ -275,11 +275,11 @@ def _dropped(queue: ControlledQueue[Any]) -> None:
 
 
 def _exporter(
-    wanted: bool | CollectorRegistry, prefix: str | None, queue: ControlledQueue[Any]
+    wanted: bool | CollectorRegistry | None, prefix: str | None, queue: ControlledQueue[Any]
 ) -> metrics.Export | None:
-    if wanted is False and prefix is None:
+    if not wanted and prefix is None:
         return None
-    return metrics.Export(None if isinstance(wanted, bool) else wanted, prefix, queue.name, queue.stats)
+    return metrics.Export(None if wanted in (True, False, None) else wanted, prefix, queue.name, queue.stats)
 
 
 def _check_process(process: object) -> None:

@@ -17,7 +17,7 @@ __all__ = ["Fifo", "Line"]
 E = TypeVar("E")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # with slots, `Line[...](...)` raises TypeError on Python 3.11 and 3.12
 class Line(Generic[E]):
     """The entries that wait, and how one joins and leaves them.
 

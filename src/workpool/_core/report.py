@@ -12,7 +12,7 @@ __all__ = ["Abandoned", "DrainReport"]
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # with slots, `Abandoned[...](...)` raises TypeError on Python 3.11 and 3.12
 class Abandoned(Generic[T]):
     """An item that still ran when the pool gave up waiting. It may yet take effect."""
 
@@ -24,7 +24,7 @@ class Abandoned(Generic[T]):
     """Where it was, as a traceback prints it; empty if the worker could not be looked at."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # with slots, `DrainReport[...](...)` raises TypeError on Python 3.11 and 3.12
 class DrainReport(Generic[T]):
     """The result of `Pool.stop`, the same object for whoever asks."""
 

@@ -33,7 +33,7 @@ EDGES = (0.0, *BOUNDS, inf)
 log = logging.getLogger("workpool")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # with slots, `Hooks[...](...)` raises TypeError on Python 3.11 and 3.12
 class Hooks(Generic[T]):
     """What the pool calls when something happens to an item; in the worker, before the item is settled.
 
@@ -72,12 +72,12 @@ class Threads(Generic[T]):
                 name=worker.name,
                 daemon=True,  # a process function that never returns must not keep the interpreter alive
             )
+            self._threads[worker] = thread
             try:
                 thread.start()
-            except BaseException:
+            except BaseException:  # the thread may have started all the same: Ctrl-C can hit the wait for it
                 self._queue.dismiss(worker)
                 raise
-            self._threads[worker] = thread
 
     def reap(self) -> None:
         """Wait for the threads whose workers have left; they have nothing more to do but to end."""

@@ -1,0 +1,1 @@
+"""Where items come from when nobody calls `submit`."""

@@ -1,0 +1,173 @@
+"""Every item ends exactly once, and the ledger says so: by a state machine, and by a million items."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from tests.core.kit import hurried, together
+from workpool import DrainReport, Pool, PoolStopped, QueueFull, StopTimeout, current
+from workpool._future import ItemFuture
+
+Item = tuple[int, str]
+KINDS = st.sampled_from(["quick", "quick", "fails", "exits", "held", "patient"])
+
+
+@pytest.fixture(autouse=True)
+def switch_often(quiet: None) -> Iterator[None]:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+class Machine(RuleBasedStateMachine):
+    """Whatever is done to a pool, from several threads at once, every accepted item is found again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock = threading.Lock()
+        self.gate = threading.Event()
+        self.accepted: list[Item] = []
+        self.ran: list[Item] = []
+        self.futures: dict[Item, ItemFuture[int]] = {}
+        self.count = 0
+        self.report: DrainReport[Item] | None = None
+        self.pool = Pool(self.process, workers=3, queue_size=6, clock=hurried(200), name="machine")
+        self.pool.start()
+
+    def process(self, item: Item) -> int:
+        with self.lock:
+            self.ran.append(item)
+        number, kind = item
+        if kind == "fails":
+            raise ValueError(number)
+        if kind == "exits":
+            raise SystemExit(number)
+        if kind == "held":
+            self.gate.wait(20)
+        if kind == "patient":
+            current().sleep(1)
+        return number
+
+    def new(self, kind: str) -> Item:
+        with self.lock:
+            self.count += 1
+            return self.count, kind
+
+    def hand_over(self, how: str, kind: str) -> None:
+        item = self.new(kind)
+        try:
+            if how == "submit":
+                self.pool.submit(item)
+            elif how == "wait":
+                self.pool.submit_wait(item, timeout=1)
+            else:
+                future = self.pool.call(item)
+                with self.lock:
+                    self.futures[item] = future
+        except (QueueFull, PoolStopped):
+            return
+        with self.lock:
+            self.accepted.append(item)
+
+    def stop_it(self, timeout: float, drain: bool) -> None:
+        try:
+            report = self.pool.stop(timeout, drain)
+        except StopTimeout as error:
+            report = error.report
+        assert self.report in (None, report)
+        self.report = report
+
+    @rule(ways=st.lists(st.tuples(st.sampled_from(["submit", "wait", "call"]), KINDS), min_size=1, max_size=6))
+    def several_hand_over(self, ways: list[tuple[str, str]]) -> None:
+        together(*[lambda how=how, kind=kind: self.hand_over(how, kind) for how, kind in ways])
+
+    @rule(which=st.integers(0, 100), kind=KINDS)
+    def cancel_one_while_another_comes(self, which: int, kind: str) -> None:
+        if self.futures:
+            future = list(self.futures.values())[which % len(self.futures)]
+            together(future.cancel, lambda: self.hand_over("wait", kind))
+
+    @rule()
+    def let_the_held_go(self) -> None:
+        self.gate.set()
+        self.gate = threading.Event()
+
+    @precondition(lambda self: self.report is None)
+    @rule(workers=st.integers(1, 5))
+    def resize(self, workers: int) -> None:
+        together(lambda: self.pool.resize(workers), lambda: self.hand_over("submit", "quick"))
+
+    @precondition(lambda self: self.report is None)
+    @rule()
+    def pause_and_resume(self) -> None:
+        together(self.pool.pause, lambda: self.hand_over("submit", "quick"))
+        together(self.pool.resume, lambda: self.hand_over("wait", "quick"))
+
+    @rule(timeout=st.sampled_from([0.0, 1.0, 20.0]), drain=st.booleans(), kind=KINDS)
+    def stop_from_three_sides(self, timeout: float, drain: bool, kind: str) -> None:
+        if self.count < 10:
+            return
+        together(
+            lambda: self.stop_it(timeout, drain),
+            lambda: self.stop_it(timeout * 2, True),
+            lambda: self.hand_over("wait", kind),
+        )
+
+    @invariant()
+    def the_ledger_balances(self) -> None:
+        assert self.pool.stats().balance() == 0
+
+    def teardown(self) -> None:
+        self.gate.set()
+        self.pool.resume()
+        self.stop_it(2000.0, True)
+        assert self.report is not None
+        stats = self.pool.stats()
+        assert stats.balance() == 0
+        taken_back = [item for item, future in self.futures.items() if future.cancelled()]
+        taken_back = [item for item in taken_back if item not in self.report.unprocessed]
+        ends = Counter([*self.ran, *self.report.unprocessed, *taken_back])
+        assert ends == Counter(self.accepted)
+        assert stats.cancelled == len(self.report.unprocessed) + len(taken_back)
+        assert stats.submitted == len(self.accepted)
+        assert stats.succeeded + stats.failed + stats.abandoned == len(self.ran)
+        assert all(future.done() for future in self.futures.values())
+        assert {lost.item for lost in self.report.abandoned} <= set(self.ran)
+
+
+TestMachine = Machine.TestCase
+TestMachine.settings = settings(
+    max_examples=60, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
+)
+
+
+def test_a_million_items_from_20_producers_through_20_workers_with_failures() -> None:
+    count, producers = 1_000_000, 20
+    seen = bytearray(count)
+
+    def process(number: int) -> None:
+        seen[number] += 1
+        if number % 100 == 0:
+            raise ValueError(number)
+
+    def produce(start: int) -> None:
+        for number in range(start, count, producers):
+            pool.submit_wait(number)
+
+    sys.setswitchinterval(0.005)
+    with Pool(process, workers=20, queue_size=1000) as pool:
+        together(*[lambda start=start: produce(start) for start in range(producers)])
+    stats = pool.stats()
+    assert seen == b"\x01" * count
+    assert (stats.submitted, stats.failed, stats.succeeded) == (count, count // 100, count - count // 100)
+    assert stats.balance() == 0
+    assert stats.run_success.count + stats.run_error.count == stats.queue_wait.count == count
