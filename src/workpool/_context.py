@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
+from threading import get_ident
 from typing import Any, Final
 
 from workpool._clock import Parker
@@ -21,8 +22,9 @@ class Context:
         self._queue = queue
         self._worker = worker
 
-    def belongs_to(self, queue: ControlledQueue[Any]) -> bool:
-        return self._queue is queue
+    def is_here(self, queue: ControlledQueue[Any]) -> bool:
+        """Whether this thread is a worker of `queue`. (A context can be copied to other threads.)"""
+        return self._queue is queue and self._worker.ident == get_ident()
 
     @property
     def pool(self) -> str:
@@ -42,16 +44,14 @@ class Context:
     @property
     def cancelled(self) -> bool:
         """The pool's stop timeout is over: end early, within the grace of half a second, or be abandoned."""
-        return self._worker.cancels is None
+        return self._worker.cancelled
 
     def sleep(self, seconds: float) -> bool:
         """Sleep, but wake at once when the item is asked to end early. True if the whole time passed."""
         parker = Parker()
         wake = parker.put
-        if not self._queue.on_cancel(self._worker, wake):
-            return False
         try:
-            return not self._queue.clock.park(parker, seconds)
+            return self._queue.on_cancel(self._worker, wake) and not self._queue.clock.park(parker, seconds)
         finally:
             self._queue.off_cancel(self._worker, wake)
 
@@ -75,4 +75,4 @@ def enter(context: Context) -> None:
 def is_worker_of(queue: ControlledQueue[Any]) -> bool:
     """Whether the caller runs in a worker of `queue`, which would wait for itself if it waited for that."""
     context = _current.get(None)
-    return context is not None and context.belongs_to(queue)
+    return context is not None and context.is_here(queue)

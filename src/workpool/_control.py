@@ -13,7 +13,8 @@ from typing import TypeVar
 from workpool._clock import Parker
 from workpool._core.lifecycle import NOT_ACCEPTING, Event, after
 from workpool._queue import BoundedQueue, section
-from workpool._worker import DISOWNED, TELLING, Entry, Worker
+from workpool._worker import DISOWNED, TELLING, Worker
+from workpool.errors import PoolStopped
 
 __all__ = ["ControlledQueue"]
 
@@ -28,7 +29,10 @@ class ControlledQueue(BoundedQueue[T]):
     @section
     def start(self) -> None:
         """Accept items from now on. Raises `PoolAlreadyStarted` or `PoolStopped`."""
-        self.state = after(self.state, Event.START, self.name)
+        running = after(self.state, Event.START, self.name)
+        if self.closed_at is not None:  # by a handler, in the line before; from here on no call
+            raise PoolStopped(f"pool {self.name!r} was stopped while it started")
+        self.state = running
         self._accepting = True
         self._limit = self.size
 
@@ -40,12 +44,19 @@ class ControlledQueue(BoundedQueue[T]):
         return wanted
 
     @section
+    def arrive(self, worker: Worker[T], ident: int) -> bool:
+        """The worker's thread runs; False if it was dismissed before."""
+        if expected := worker.pending != DISOWNED:
+            worker.ident = ident
+        return expected
+
+    @section
     def dismiss(self, worker: Worker[T]) -> None:
-        """Undo `enlist`, for a worker that perhaps could not be brought. One that has an entry in hand stays."""
-        if worker.entry is None:
+        """Undo `enlist` for a worker that could not be brought. One that has arrived stays."""
+        if worker.ident is None and worker in self.workers:
             worker.pending = DISOWNED
             self._leave(worker)
-            worker.wake(None)
+            self._announce()
 
     @section
     def resize(self, workers: int) -> None:
@@ -102,7 +113,7 @@ class ControlledQueue(BoundedQueue[T]):
         if self.deadline is None or (deadline is not None and deadline < self.deadline):
             self.deadline = deadline
         if not drain:
-            self._hand_back()
+            self.hand_back()
         self._retiring = 0
         self._lift()
         for worker in self.workers:
@@ -111,8 +122,7 @@ class ControlledQueue(BoundedQueue[T]):
             waiter.wake(None)
         for wake in self._sleepers:
             wake(None)
-        if not self.workers:
-            self.state = after(self.state, Event.FINISH, self.name)
+        self._finish()
 
     def cut(self) -> None:
         """The deadline has passed: take out what is queued, and ask what runs to end early."""
@@ -126,24 +136,12 @@ class ControlledQueue(BoundedQueue[T]):
         if self.cut_at is None:
             self.cut_at = now
         if self.handed_back is None:
-            self.cut_short = len(self._waiting) > self._dead
-            self._hand_back()
+            self.cut_short = len(self._line.waiting) > self._dead
+            self.hand_back()
         for worker in self.workers:
-            cancels += worker.cancels or ()
-            worker.cancels = None
+            worker.cancelled = True
+            cancels += worker.cancels
         return cancels
-
-    def _hand_back(self) -> None:
-        """Take every queued entry out of the line, by putting a new line in its place: nothing can come between."""
-        if self.handed_back is not None:
-            return
-        line = self._discipline.open()
-        taken = len(self._waiting) - self._dead
-        self.handed_back = self._waiting
-        self.ledger.cancelled += taken
-        self._dead = 0
-        self._use(line)
-        self._announce()
 
     def tell_handed_back(self) -> None:
         """Cancel the futures of what was handed back; for whoever made the queue do so, outside the lock."""
@@ -152,33 +150,30 @@ class ControlledQueue(BoundedQueue[T]):
                 future.tell_cancelled()
 
     @section
-    def abandon(self) -> list[tuple[Worker[T], Entry[T]]]:
-        """Give up every worker that is still there. Those with an entry in hand, and that entry."""
-        lost: list[tuple[Worker[T], Entry[T]]] = []
+    def abandon(self) -> None:
+        """Give up every worker that is still there; `lost` names those with an entry in hand, and that entry."""
         for worker in list(self.workers):
-            if worker.pending == TELLING:
-                self._telling -= 1
-            worker.pending = DISOWNED
-            if worker.entry is not None:
-                lost.append((worker, worker.entry))
-                self.ledger.running -= 1
-                self.ledger.abandoned += 1
+            if worker.pending != DISOWNED:
+                if worker.pending == TELLING:
+                    self._telling -= 1
+                worker.pending = DISOWNED
+                if worker.entry is not None:
+                    self.lost += ((worker, worker.entry),)
+                    self.ledger.running -= 1
+                    self.ledger.abandoned += 1
             self._leave(worker)
         self._announce()
-        return lost
 
     @section
     def on_cancel(self, worker: Worker[T], wake: Callable[[None], object]) -> bool:
         """Have `wake` called when `worker` is asked to end early; False if it was."""
-        if waiting := worker.cancels is not None:
-            worker.cancels = [*(worker.cancels or ()), wake]
-        return waiting
+        worker.cancels = [*worker.cancels, wake]
+        return not worker.cancelled
 
     @section
     def off_cancel(self, worker: Worker[T], wake: Callable[[None], object]) -> None:
         """Undo `on_cancel`."""
-        if worker.cancels is not None:
-            worker.cancels = [other for other in worker.cancels if other is not wake]
+        worker.cancels = [other for other in worker.cancels if other is not wake]
 
     def wait(self, reached: Callable[[], bool], limit: Callable[[], float | None]) -> bool:
         """Wait until `reached()`, which is asked under the lock after each change, or until the time `limit()`.
@@ -186,6 +181,7 @@ class ControlledQueue(BoundedQueue[T]):
         `limit` is asked again after each wake, because a second stop may bring it nearer. None: no limit.
         False when the time was up.
         """
+        self.insist_outside()
         parker = Parker()
         wake = parker.put
         try:

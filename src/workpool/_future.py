@@ -23,22 +23,25 @@ class Place(Enum):
 class ItemFuture(Future[R]):
     """What `Pool.call` returns. The ledger has counted the item before its future is done."""
 
-    def __init__(self, withdraw: Callable[[ItemFuture[R]], bool]) -> None:
+    def __init__(self, withdraw: Callable[[ItemFuture[R]], object]) -> None:
         super().__init__()
         self.place = Place.QUEUED
         self._withdraw = withdraw
-        self._told = False
 
     def cancel(self) -> bool:
         """Take the item back while it is queued: True, and it never runs. False once a worker has it."""
-        if self._withdraw(self):
-            self.tell_cancelled()
+        try:
+            self._withdraw(self)
+        finally:  # also if Ctrl-C comes between: who waits for a future that was withdrawn must hear of it
+            if self.place is Place.WITHDRAWN:
+                self.tell_cancelled()
         return self.place is not Place.TAKEN and super().cancel()
 
     def tell_cancelled(self) -> None:
-        """Tell whoever waits that the item will not run. Only the first call does."""
+        """Tell whoever waits that the item will not run. Harmless when they know."""
+        super().cancel()
         with self._condition:
-            told, self._told = self._told, True
-        if not told:
-            super().cancel()
-            self.set_running_or_notify_cancel()
+            if self._state == "CANCELLED":  # no call before the store: a handler may do the same in between
+                self._state = "CANCELLED_AND_NOTIFIED"
+                for waiter in self._waiters:
+                    waiter.add_cancelled(self)

@@ -93,16 +93,15 @@ class BoundedQueue(Generic[T]):
         "_held",
         "_idle",
         "_limit",
+        "_line",
         "_now",
+        "_owned",
         "_paused",
-        "_pop",
-        "_push",
         "_retiring",
         "_sleepers",
         "_telling",
         "_try_acquire",
         "_waiters",
-        "_waiting",
         "_waking",
         "acquire",
         "clock",
@@ -114,6 +113,7 @@ class BoundedQueue(Generic[T]):
         "foreign",
         "handed_back",
         "ledger",
+        "lost",
         "name",
         "release",
         "report",
@@ -144,6 +144,7 @@ class BoundedQueue(Generic[T]):
         self.acquire: Callable[[], object] = lock.acquire
         self._try_acquire: Callable[[], bool] = partial(lock.acquire, False)
         self.release: Callable[[], object] = lock.release
+        self._owned: Callable[[], bool] = lock._is_owned
 
     def _reset(self) -> None:
         """As if nothing had ever happened."""
@@ -151,7 +152,8 @@ class BoundedQueue(Generic[T]):
         self.ledger = Ledger()
         self.workers: dict[Worker[T], None] = {}
         """Those there are, in the order of their coming."""
-        self._use(self._discipline.open())
+        self._line: Line[Entry[T]] = self._discipline.open()
+        """Whoever takes many entries out puts another line here, in one store: nothing can come between."""
         self._limit: float = -inf
         """How far `accepted` may grow: by the slots that are neither filled nor kept for a waiter.
         Minus infinity, which no freed slot changes, while nothing is accepted."""
@@ -184,15 +186,12 @@ class BoundedQueue(Generic[T]):
         """When the deadline was found to have passed."""
         self.cut_short = False
         """The deadline took entries out of the line that were to run."""
+        self.lost: list[tuple[Worker[T], Entry[T]]] = []
+        """Workers that were given up, and what each had in hand."""
         self.report: DrainReport[T] | None = None
         """What a stop found; the first to get there writes it."""
         self.handed_back: Collection[Entry[T]] | None = None
         """What a stop took out of the line; entries whose futures had been cancelled before are among it."""
-
-    def _use(self, line: Line[Entry[T]]) -> None:
-        self._waiting = line.waiting
-        self._push = line.push
-        self._pop = line.pop
 
     # -- handing an item over ------------------------------------------------------------------
 
@@ -211,7 +210,7 @@ class BoundedQueue(Generic[T]):
             ledger = self.ledger
             if ledger.accepted < self._limit:
                 ledger.accepted += 1
-                self._push(entry)
+                self._line.push(entry)
                 self.release()
                 return True
             if not self._accepting:
@@ -232,15 +231,15 @@ class BoundedQueue(Generic[T]):
         Raises what `offer` does. Whoever gets an exception here, or comes no more, calls `forsake`.
         """
         self._rouse(coming=True)
-        if not self._accepting:
-            self._refuse()
         self._waiters.pop(waiter, None)
+        if not self._accepting:  # from here on no call, else a handler that closes wakes everybody but this waiter
+            self._refuse()
         if waiter.granted:
             waiter.granted = False
             self._limit += 1
         if entered := self.ledger.accepted < self._limit:
             self.ledger.accepted += 1
-            self._push(entry)
+            self._line.push(entry)
         else:
             self._waiters[waiter] = None
         return entered
@@ -263,6 +262,7 @@ class BoundedQueue(Generic[T]):
 
         Raises what `offer` does, and `QueueFull` when the time is up.
         """
+        self.insist_outside()
         parker = Parker()
         waiter = Waiter(parker.put)
         until = None if timeout is None else self._now() + timeout
@@ -292,9 +292,9 @@ class BoundedQueue(Generic[T]):
         self._grant()
 
     @section
-    def withdraw(self, future: ItemFuture[Any]) -> bool:
-        """Take a queued item back, for its future's `cancel`; True for the one call that did."""
-        if taken_back := future.place is Place.QUEUED and self.handed_back is None:
+    def withdraw(self, future: ItemFuture[Any]) -> None:
+        """Take a queued item back, for its future's `cancel`, if it is still queued."""
+        if future.place is Place.QUEUED and self.handed_back is None:
             future.place = Place.WITHDRAWN
             self._dead += 1
             self._limit += 1
@@ -302,7 +302,6 @@ class BoundedQueue(Generic[T]):
             self._grant()
             self._sweep()
             self._announce()
-        return taken_back
 
     def _refuse(self) -> NoReturn:
         """Count a refusal and raise it."""
@@ -319,25 +318,36 @@ class BoundedQueue(Generic[T]):
         raise error(f"pool {self.name!r} {why}")
 
     def _grant(self) -> None:
-        """Keep a free slot for the first who waits for one, and wake it."""
-        if self.ledger.accepted < self._limit and self._waiters:
-            waiter = next(iter(self._waiters))
-            self._limit -= 1
-            waiter.granted = True
-            del self._waiters[waiter]
-            waiter.wake(None)
+        """Keep each free slot for the first who waits for one, and wake it."""
+        while self._waiters and self.ledger.accepted < self._limit:
+            waiter = next(iter(self._waiters), None)
+            if waiter is not None and waiter in self._waiters and self.ledger.accepted < self._limit:
+                self._limit -= 1  # from here to the wake no call
+                waiter.granted = True
+                del self._waiters[waiter]
+                waiter.wake(None)
 
     def _sweep(self) -> None:
         """Rid the line of dead entries once they are half of it, so that the cost for each is constant."""
-        if self._dead * 2 <= len(self._waiting):
+        old, dead, accepted = self._line, self._dead, self.ledger.accepted
+        if dead * 2 <= len(old.waiting):
             return
         line: Line[Entry[T]] = self._discipline.open()
-        for entry in self._waiting:
+        for entry in tuple(old.waiting):
             if entry[2] is None or entry[2].place is not Place.WITHDRAWN:
                 line.push(entry)
-        dead = len(self._waiting) - len(line.waiting)
-        self._dead -= dead
-        self._use(line)
+        removed = len(old.waiting) - len(line.waiting)
+        if self._line is old and self._dead == dead and self.ledger.accepted == accepted:  # no handler came between
+            self._dead = dead - removed
+            self._line = line
+
+    def insist_outside(self) -> None:
+        """Refuse to wait in a signal handler or finalizer that interrupted a section: all else waits for that."""
+        if self._owned():
+            raise RuntimeError(
+                f"this waits for pool {self.name!r}, in a signal handler or finalizer that interrupted it; "
+                "use close() or submit() there"
+            )
 
     # -- the worker's side ---------------------------------------------------------------------
 
@@ -352,6 +362,7 @@ class BoundedQueue(Generic[T]):
         release = self.release
         ledger = self.ledger
         waiters = self._waiters
+        entry: Entry[T] | None
         while True:
             fate = worker.fate
             try:
@@ -363,19 +374,21 @@ class BoundedQueue(Generic[T]):
                         release()
                         return
                     fate = self._welcome(worker, fate)
-                if self._waiting and not self._detour:
+                line = self._line
+                if line.waiting and not self._detour:
                     if fate == SUCCEEDED:
                         ledger.succeeded += 1
                     elif fate:
                         ledger.failed += 1
                     else:
                         ledger.running += 1
-                    worker.entry = entry = self._pop()
+                    worker.entry = entry = line.pop()
                     if entry[2] is None or self._claim(worker, entry):
                         self._limit += 1
                         if waiters:
                             self._grant()
                 else:
+                    entry = None  # else an idle worker keeps its last item
                     self._rest(worker, fate)
                 release()
             except BaseException:
@@ -394,6 +407,7 @@ class BoundedQueue(Generic[T]):
         """
         if mine := worker.pending != DISOWNED:
             worker.pending = TELLING
+            worker.telling = None if worker.entry is None else worker.entry[2]
             worker.entry = None
             self._telling += 1
             self._count(worker.fate)
@@ -412,12 +426,13 @@ class BoundedQueue(Generic[T]):
         """See to what is pending for a worker that comes; the fate that is left to settle."""
         if worker.pending == TELLING:
             self._telling -= 1
+            worker.telling = None
         elif worker in self._held:
             self._held.remove(worker)
         elif worker in self._idle:
             self._idle.remove(worker)
             if self._waking:
-                self._waking = len(self._waiting) > 1 and bool(self._idle)
+                self._waking = len(self._line.waiting) > 1 and bool(self._idle)
                 if self._waking:
                     self._idle[-1].wake(None)
         worker.pending = NONE
@@ -427,11 +442,11 @@ class BoundedQueue(Generic[T]):
         """Take `entry`, or the first after it whose future was not cancelled; False: there was none."""
         while (future := entry[2]) is not None and future.place is Place.WITHDRAWN:
             self._dead -= 1
-            if not self._waiting:
+            if not self._line.waiting:
                 self.ledger.running -= 1
                 self._rest(worker, NONE)
                 return False
-            worker.entry = entry = self._pop()
+            worker.entry = entry = self._line.pop()
         if future is not None:
             future.place = Place.TAKEN
         return True
@@ -461,12 +476,31 @@ class BoundedQueue(Generic[T]):
         if worker in self.workers:
             del self.workers[worker]
             self._gone.fold(worker.tally)
+        self._finish()
+
+    def _finish(self) -> None:
+        """The end, if nobody is left: what is still queued then, after a start that did not succeed, is handed back."""
         if not (self.workers or self._accepting):
+            self.cut_short = self.cut_short or len(self._line.waiting) > self._dead
+            self.hand_back()
             self.state = after(self.state, Event.FINISH, self.name)
+
+    def hand_back(self) -> None:
+        """Take every queued entry out of the line, by putting a new line in its place."""
+        line: Line[Entry[T]] = self._discipline.open()
+        while self.handed_back is None:
+            old = self._line
+            length = len(old.waiting)
+            if old is self._line:  # from here on no call: all of it happens, or nothing
+                self.ledger.cancelled += length - self._dead
+                self._dead = 0
+                self.handed_back = old.waiting
+                self._line = line
+        self._announce()
 
     def _rouse(self, coming: bool = False) -> None:
         """Wake one worker, if there is something for it to take, or is `coming` in this section."""
-        if (coming or self._waiting) and self._idle and not self._waking:
+        if (coming or self._line.waiting) and self._idle and not self._waking:
             self._waking = True
             self._idle[-1].wake(None)
 
@@ -484,55 +518,61 @@ class BoundedQueue(Generic[T]):
     @property
     def idle(self) -> bool:
         """Nothing queued, nothing running, nobody being told. To be read under the lock."""
-        return not (self.ledger.running or self._telling or len(self._waiting) > self._dead)
+        return not (self.ledger.running or self._telling or len(self._line.waiting) > self._dead)
 
     def stats(self) -> PoolStats:
         """A snapshot, from one section. The tallies are added up after it: they only grow."""
         now = self._now()
         total = Tally()
-        try:
-            self.acquire()
-            workers = list(self.workers)
-            busy = [worker.began for worker in workers if worker.entry is not None]
-            total.fold(self._gone)
-            ledger = self.ledger
-            snapshot = partial(
-                PoolStats,
-                workers=self.target,
-                queue_size=self.size,
-                queue_depth=len(self._waiting) - self._dead,
-                submitted=ledger.accepted,
-                processed=ledger.succeeded + ledger.failed,
-                failed=ledger.failed,
-                dropped=ledger.refused_full,
-                pool=self.name,
-                state=self.state.value,
-                refused={
-                    "full": ledger.refused_full,
-                    "not_started": ledger.refused_not_started,
-                    "stopped": ledger.refused_stopped,
-                },
-                succeeded=ledger.succeeded,
-                cancelled=ledger.cancelled,
-                abandoned=ledger.abandoned,
-                running=ledger.running,
-                workers_busy=len(busy),
-            )
-            self.release()
-        except BaseException:
-            try:
-                self.release()
-            except RuntimeError:
-                pass
-            raise
+        workers, busy, counts = self._read(total)
+        depth, accepted, succeeded, failed, cancelled, abandoned, running, full, not_started, stopped = counts
         for worker in workers:
             total.fold(worker.tally)
-        return snapshot(
+        return PoolStats(
+            workers=self.target,
+            queue_size=self.size,
+            queue_depth=depth,
+            submitted=accepted,
+            processed=succeeded + failed,
+            failed=failed,
+            dropped=full,
+            pool=self.name,
+            state=self.state.value,
+            refused={"full": full, "not_started": not_started, "stopped": stopped},
+            succeeded=succeeded,
+            cancelled=cancelled,
+            abandoned=abandoned,
+            running=running,
+            workers_busy=len(busy),
             oldest_running=max(0.0, now - min(busy, default=now)),
             run_success=Histogram(tuple(total.success), total.success_sum),
             run_error=Histogram(tuple(total.error), total.error_sum),
             queue_wait=Histogram(tuple(total.wait), total.wait_sum),
         )
+
+    @section
+    def _read(self, total: Tally) -> tuple[list[Worker[T]], list[float], tuple[int, ...]]:
+        workers = list(self.workers)
+        busy = [worker.began for worker in workers if worker.entry is not None]
+        total.fold(self._gone)
+        ledger = self.ledger
+        while True:
+            line, accepted = self._line, ledger.accepted
+            length = len(line.waiting)
+            counts = (
+                length - self._dead,
+                ledger.accepted,
+                ledger.succeeded,
+                ledger.failed,
+                ledger.cancelled,
+                ledger.abandoned,
+                ledger.running,
+                ledger.refused_full,
+                ledger.refused_not_started,
+                ledger.refused_stopped,
+            )
+            if line is self._line and accepted == counts[1]:  # else a handler came between
+                return workers, busy, counts
 
     def retry_after(self) -> float:
         """See `QueueFull.retry_after`."""

@@ -1,26 +1,29 @@
 """How a pool stops, also when nobody told it to: at interpreter exit, and in a forked child.
 
 `stop` has no coordinator: whoever calls it walks through the same steps, each of which may be done twice.
-So stops may be concurrent, nested (a signal handler interrupts one), or broken off by Ctrl-C, and a later
-one finishes what an earlier one left.
+So stops may be concurrent, nested (a signal handler interrupts the waiting of one), or broken off by
+Ctrl-C, and a later one finishes what an earlier one left.
 """
 
 from __future__ import annotations
 
 import atexit
+import faulthandler
 import logging
 import os
+import re
 import sys
+import tempfile
 import traceback
 import weakref
 from collections.abc import Mapping
+from concurrent.futures import InvalidStateError
 from typing import Any, Final, TypeVar
 
 from workpool._control import ControlledQueue
 from workpool._core.report import Abandoned, DrainReport
 from workpool._future import ItemFuture, Place
 from workpool._queue import section
-from workpool._worker import Entry, Worker
 from workpool.errors import ItemAbandoned, StopTimeout
 
 __all__ = ["GRACE", "stop", "watch"]
@@ -36,35 +39,26 @@ log = logging.getLogger("workpool")
 
 def stop(queue: ControlledQueue[T], timeout: float | None, drain: bool) -> DrainReport[T]:
     """Close, wait for the workers, give up those that the timeout leaves. Raises `StopTimeout`."""
+    queue.insist_outside()
     if queue.report is not None:
+        _tell_all(queue)
         return queue.report
     queue.close(drain, None if timeout is None else queue.clock.now() + timeout)
     if not queue.wait(lambda: not queue.workers, lambda: queue.deadline):
         queue.cut()
         queue.wait(lambda: not queue.workers, lambda: (queue.cut_at or 0.0) + GRACE)
-    report = _give_up(queue)
+    stacks = _stacks(queue)
+    queue.abandon()
+    report = _conclude(queue, queue.clock.now(), stacks)
+    _tell_all(queue)
     if not report.clean:
         raise StopTimeout(str(report), report)
     return report
 
 
-def _give_up(queue: ControlledQueue[T]) -> DrainReport[T]:
-    """Abandon what still runs, tell every future that is left, and have the one report."""
-    stacks = _stacks(queue)
-    report, lost = _conclude(queue, queue.clock.now(), stacks)
-    queue.tell_handed_back()
-    for worker, (_, _, future) in lost:
-        if future is not None:
-            future.set_exception(ItemAbandoned(f"pool {queue.name!r} gave up on it in worker {worker.name!r}"))
-    return report
-
-
 @section
-def _conclude(
-    queue: ControlledQueue[T], now: float, stacks: Mapping[Worker[T], str]
-) -> tuple[DrainReport[T], list[tuple[Worker[T], Entry[T]]]]:
-    """The report, and what this call gave up. In one section: of two stops at once, one writes, both read."""
-    lost = queue.abandon()
+def _conclude(queue: ControlledQueue[T], now: float, stacks: Mapping[int, str]) -> DrainReport[T]:
+    """The one report. In one section: of two stops at once, one writes and both read."""
     if queue.report is None:
         stats = queue.stats()
         closed_at = now if queue.closed_at is None else queue.closed_at
@@ -75,14 +69,14 @@ def _conclude(
             drained=stats.processed - queue.done_at_close,
             unprocessed=tuple(item for item, _, future in queue.handed_back or () if _never_ran(future)),
             abandoned=tuple(
-                Abandoned(entry[0], worker.name, max(0.0, now - worker.began), stacks.get(worker, ""))
-                for worker, entry in lost
+                Abandoned(entry[0], worker.name, max(0.0, now - worker.began), stacks.get(worker.ident or 0, ""))
+                for worker, entry in queue.lost
             ),
             drain_seconds=cut_at - closed_at,
             grace_seconds=now - cut_at,
             cut_short=queue.cut_short,
         )
-    return queue.report, lost
+    return queue.report
 
 
 def _never_ran(future: ItemFuture[Any] | None) -> bool:
@@ -90,14 +84,57 @@ def _never_ran(future: ItemFuture[Any] | None) -> bool:
     return future is None or future.place is not Place.WITHDRAWN
 
 
-def _stacks(queue: ControlledQueue[T]) -> dict[Worker[T], str]:
-    frames = sys._current_frames() if queue.workers else {}  # pyright: ignore[reportPrivateUsage]
-    found = ((worker, frames.get(worker.ident or 0)) for worker in list(queue.workers))
-    return {worker: "".join(traceback.format_stack(frame)) for worker, frame in found if frame is not None}
+def _tell_all(queue: ControlledQueue[Any]) -> None:
+    """See to it that no future outlives its pool undone. Whatever a callback raises waits until all are told."""
+    raised: BaseException | None = None
+    try:
+        queue.tell_handed_back()
+    except BaseException as error:
+        raised = error
+    for worker, (_, _, future) in queue.lost:
+        try:
+            if future is not None and not future.done():
+                future.set_exception(ItemAbandoned(f"pool {queue.name!r} gave up on it in worker {worker.name!r}"))
+        except InvalidStateError:  # another stop was quicker
+            pass
+        except BaseException as error:
+            raised = error
+    if raised is not None:
+        raise raised
+
+
+_STACK_LINE: Final = re.compile(r'  File "(?P<file>.*)", line (?P<line>\d+) in (?P<name>.*)')
+
+
+def _stacks(queue: ControlledQueue[Any]) -> dict[int, str]:
+    """Where the worker threads are, by their idents, as a traceback prints it."""
+    if not any(worker.entry is not None for worker in list(queue.workers)):
+        return {}
+    if not getattr(sys, "_is_gil_enabled", lambda: True)():
+        frames = sys._current_frames()  # pyright: ignore[reportPrivateUsage]
+        return {ident: "".join(traceback.format_stack(frame)) for ident, frame in frames.items()}
+    return _dumped()
+
+
+def _dumped() -> dict[int, str]:
+    """The stacks of (at most a hundred) threads, by way of faulthandler: it reads them in C, in one go.
+
+    Walking the frames of a running thread in Python has crashed 3.11.
+    """
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as file:
+        faulthandler.dump_traceback(file, all_threads=True)
+        file.seek(0)
+        blocks = re.split(r"(?:Current t|T)hread 0x([0-9a-f]+)", file.read())[1:]
+    found: dict[int, str] = {}
+    for ident, text in zip(blocks[::2], blocks[1::2], strict=True):
+        lines = [match for line in text.splitlines() if (match := _STACK_LINE.fullmatch(line))]
+        frames = [traceback.FrameSummary(line["file"], int(line["line"]), line["name"]) for line in reversed(lines)]
+        found[int(ident, 16)] = "".join(traceback.format_list(frames))
+    return found
 
 
 _watched: set[weakref.ref[ControlledQueue[Any]]] = set()
-"""The queue of every pool that was started. A worker keeps its queue alive, nothing here does."""
+"""The queue of every pool. A worker keeps its queue alive, nothing here does."""
 
 
 def watch(queue: ControlledQueue[Any]) -> None:
@@ -120,6 +157,9 @@ def _at_exit() -> None:
             report: DrainReport[Any] = stop(queue, queue.stop_timeout, drain=True)
         except StopTimeout as error:
             report = error.report
+        except Exception:  # of a callback of a future: the other pools are to be stopped all the same
+            log.exception("pool %r did not stop well when the interpreter ended", queue.name)
+            continue
         if report.unprocessed or report.abandoned:
             log.error("%s; nobody had stopped it when the interpreter ended", report)
 

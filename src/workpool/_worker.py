@@ -33,7 +33,8 @@ class Worker(Generic[T]):
     """One worker. Fields belong to the queue's lock, except where they say otherwise."""
 
     __slots__ = (
-        "began", "cancels", "entry", "fate", "ident", "leaving", "name", "pending", "tally", "wake",
+        "began", "cancelled", "cancels", "entry", "fate", "ident", "leaving", "name", "pending", "tally", "telling",
+        "wake",
     )  # fmt: skip
 
     def __init__(self, name: str, wake: Callable[[None], object]) -> None:
@@ -51,10 +52,14 @@ class Worker(Generic[T]):
         self.pending = NONE
         self.leaving = False
         """It is to end now."""
-        self.cancels: list[Callable[[None], object]] | None = []
-        """What to call when its running item is asked to end early; None: it was asked."""
+        self.telling: ItemFuture[Any] | None = None
+        """The future of the item that it has settled, while it tells that."""
+        self.cancelled = False
+        """Its running item was asked to end early."""
+        self.cancels: list[Callable[[None], object]] = []
+        """What to call when that happens."""
         self.ident: int | None = None
-        """Its thread's, to find the stack. Written by the worker when it starts."""
+        """Its thread's, to find the stack; None until it has arrived."""
 
     @property
     def item(self) -> T:

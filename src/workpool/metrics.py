@@ -8,6 +8,7 @@ finds clashes. A pool that has stopped gives its name and prefix up to the next 
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 import weakref
@@ -36,6 +37,16 @@ _lock = threading.RLock()
 """Guards `_collectors`, `_by_prefix` and the pools of each collector. Taken before a registry's lock and a
 queue's, never after; a scrape does not hold it while it asks the pools."""
 _collectors: weakref.WeakKeyDictionary[CollectorRegistry, PoolCollector] = weakref.WeakKeyDictionary()
+
+
+def _in_forked_child() -> None:
+    """A thread of the parent may have held the lock; here it does not exist."""
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_forked_child)
 
 
 class Export:

@@ -20,7 +20,7 @@ from workpool._core.ledger import PoolStats
 from workpool._core.lifecycle import Event, State, after
 from workpool._core.report import DrainReport
 from workpool._future import ItemFuture
-from workpool.errors import StopTimeout
+from workpool.errors import PoolError, StopTimeout
 from workpool.workers.threads import Hooks, Threads
 
 if TYPE_CHECKING:
@@ -90,6 +90,7 @@ class Pool(Generic[T, R]):
         )
         self._threads = Threads(self._queue, process, Hooks() if hooks is None else hooks)
         self._export = _exporter(metrics, metrics_prefix, self._queue)
+        _stopping.watch(self._queue)
         weakref.finalize(self, _dropped, self._queue).atexit = False
 
     @property
@@ -106,12 +107,13 @@ class Pool(Generic[T, R]):
         unstarted; RuntimeError if the system has no more threads, which leaves it stopped.
         """
         after(self._queue.state, Event.START, self.name)
-        if self._export is not None:
-            self._export.register()
-        self._queue.start()
-        _stopping.watch(self._queue)
         try:
+            if self._export is not None:
+                self._export.register()
+            self._queue.start()
             self._threads.fill()
+        except PoolError:
+            raise
         except BaseException:
             self._queue.close(drain=False)
             self.unregister()
@@ -269,9 +271,10 @@ class Pool(Generic[T, R]):
 
 def _dropped(queue: ControlledQueue[Any]) -> None:
     """Nobody holds the pool any more: let its workers finish and end."""
-    if queue.state is State.RUNNING:
-        warnings.warn(f"pool {queue.name!r} was dropped without a stop; it drains now", ResourceWarning, stacklevel=2)
+    was_running = queue.state is State.RUNNING
     queue.close(drain=True)
+    if was_running:
+        warnings.warn(f"pool {queue.name!r} was dropped without a stop; it drains now", ResourceWarning, stacklevel=2)
 
 
 def _exporter(

@@ -219,7 +219,7 @@ def test_cancelling_for_ever_leaves_no_growth() -> None:
         kept = [pool.call(number) for number in range(3)]
         for _ in range(5000):
             assert pool.call(9).cancel()
-        assert len(pool._queue._waiting) <= 8
+        assert len(pool._queue._line.waiting) <= 8
         leash.let_go.set()
         assert [future.result(20) for future in kept] == [0, 1, 2]
     assert pool.stats().cancelled == 5000

@@ -53,5 +53,13 @@ class DrainReport(Generic[T]):
             f"pool {self.pool!r} stopped in {self.drain_seconds + self.grace_seconds:.3g} s: "
             f"{self.drained} drained, {len(self.unprocessed)} unprocessed, {len(self.abandoned)} abandoned"
         )
-        stuck = [f"{item.worker} for {item.seconds:.3g} s on {item.item!r:.200}" for item in self.abandoned[:3]]
+        stuck = [f"{item.worker} for {item.seconds:.3g} s on {_shown(item.item)}" for item in self.abandoned[:3]]
         return f"{text} ({'; '.join(stuck)})" if stuck else text
+
+
+def _shown(item: object) -> str:
+    """An item, for a sentence; it is not ours, and its `repr` may raise."""
+    try:
+        return f"{item!r:.200}"
+    except Exception as error:
+        return f"<{type(item).__name__}, whose repr raised {type(error).__name__}>"

@@ -213,7 +213,7 @@ def _thread(name: str, run: Callable[[], object], ended: Callable[[BaseException
     def whole() -> None:
         try:
             run()
-        except BaseException as error:  # noqa: BLE001 - whatever it is, the main thread has to know
+        except BaseException as error:
             ended(error)
         else:
             ended(None)

@@ -74,7 +74,7 @@ def _module(name: str) -> ModuleType:
         _import_failed(name, error)
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # noqa: BLE001 - a module may raise anything, SystemExit included
+    except BaseException as error:
         _import_failed(name, error)
 
 
@@ -102,7 +102,7 @@ def decoder(function: Callable[[Any], object], target: str) -> Decode:
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(kind)
         adapter.validator.title  # noqa: B018 - raises for a model with a field whose type is not defined yet
-    except Exception as error:  # noqa: BLE001 - a type may have hooks of its own
+    except Exception as error:
         raise Wrong(
             f"TARGET {target!r}: its parameter {parameter.name!r} is of a type that pydantic cannot read from JSON, "
             f"{name} ({one_line(error)}); str, bytes, builtins, dataclasses, TypedDicts and pydantic models would do"
@@ -166,7 +166,7 @@ def _declared(parameter: inspect.Parameter, function: Any, target: str) -> Any:
     holder: Any = SimpleNamespace(__annotations__={"item": parameter.annotation})
     try:
         return typing.get_type_hints(holder, globalns=names, include_extras=True)["item"]
-    except Exception as error:  # noqa: BLE001 - an annotation is any expression
+    except Exception as error:
         raise Wrong(
             f"TARGET {target!r}: the type of its parameter {parameter.name!r}, {parameter.annotation!r}, "
             f"cannot be resolved at run time: {one_line(error)}"
@@ -178,6 +178,6 @@ def one_line(error: BaseException) -> str:
     name = type(error).__name__
     try:
         text = " ".join(str(error).split())
-    except Exception:  # noqa: BLE001 - a user's __str__
+    except Exception:
         text = "(which cannot be printed)"
     return f"{name}: {text}" if text else name

@@ -13,6 +13,7 @@ import threading
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 from math import inf
 from typing import Generic, TypeVar
 
@@ -27,6 +28,10 @@ __all__ = ["Hooks", "Threads"]
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+REAP = 0.5
+"""Seconds to wait for a thread that has left its pool: what it still may do is drop its last item, whose
+finalizer is not ours."""
 
 EDGES = (0.0, *BOUNDS, inf)
 
@@ -52,7 +57,7 @@ class Threads(Generic[T]):
         self._process = process
         self._hooks = hooks
         self._threads: dict[Worker[T], threading.Thread] = {}
-        self._born = 0
+        self._numbers = count()
 
     def fill(self) -> None:
         """Start threads until there are as many as the queue wants.
@@ -60,31 +65,36 @@ class Threads(Generic[T]):
         Raises RuntimeError if the system has no more threads to give; those started before run on.
         """
         self.reap()
-        while True:
-            parker = Parker()
-            worker: Worker[T] = Worker(f"{self._queue.name}-{self._born}", parker.put)
+        while self._bring():
+            pass
+
+    def _bring(self) -> bool:
+        """Start one thread, if one is wanted."""
+        parker = Parker()
+        worker: Worker[T] = Worker(f"{self._queue.name}-{next(self._numbers)}", parker.put)
+        thread = threading.Thread(
+            target=_serve,
+            args=(self._queue, worker, parker, self._process, self._hooks),
+            name=worker.name,
+            daemon=True,  # a process function that never returns must not keep the interpreter alive
+        )
+        try:
             if not self._queue.enlist(worker):
-                return
-            self._born += 1
-            thread = threading.Thread(
-                target=_serve,
-                args=(self._queue, worker, parker, self._process, self._hooks),
-                name=worker.name,
-                daemon=True,  # a process function that never returns must not keep the interpreter alive
-            )
+                return False
             self._threads[worker] = thread
-            try:
-                thread.start()
-            except BaseException:  # the thread may have started all the same: Ctrl-C can hit the wait for it
-                self._queue.dismiss(worker)
-                raise
+            thread.start()
+        except BaseException:  # the thread may run all the same: Ctrl-C can hit the wait for it
+            self._queue.dismiss(worker)
+            raise
+        return True
 
     def reap(self) -> None:
         """Wait for the threads whose workers have left; they have nothing more to do but to end."""
         for worker, thread in list(self._threads.items()):
             if worker.leaving:
-                if worker.pending != DISOWNED:
-                    thread.join()
+                given_up = worker.pending == DISOWNED and worker.ident is not None
+                if thread.is_alive() and not given_up:
+                    thread.join(REAP)
                 self._threads.pop(worker, None)
 
 
@@ -96,13 +106,17 @@ def _serve(
     hooks: Hooks[T],
 ) -> None:
     """Run items until the worker is told to leave."""
-    worker.ident = threading.get_ident()
+    if not queue.arrive(worker, threading.get_ident()):
+        return
     enter(Context(queue, worker))
     while not worker.leaving:
         try:
-            _work(queue, worker, parker, process, hooks)
-        except BaseException as error:
-            _interrupted(queue, worker, error)
+            try:
+                _work(queue, worker, parker, process, hooks)
+            except BaseException as error:
+                _interrupted(queue, worker, error)
+        except BaseException:  # whatever comes, a worker stays: else its pool has fewer than it says
+            continue
 
 
 def _work(
@@ -124,7 +138,7 @@ def _work(
         if entry is None:
             if worker.leaving:
                 return
-            item = None
+            item = future = None
             queue.clock.park(parker, None)
             worker.began = began = now()
             continue
@@ -181,20 +195,30 @@ def _failed(queue: ControlledQueue[T], worker: Worker[T], hooks: Hooks[T], error
     worker.fate = FAILED
     if worker.pending == DISOWNED:
         return
-    log.error("pool %r: an item failed in worker %r", queue.name, worker.name, exc_info=error)
+    _log(error, "pool %r: an item failed in worker %r", queue.name, worker.name)
     if hooks.error is not None:
         try:
             hooks.error(worker.item, error)
-        except BaseException:
-            log.exception("pool %r: the hook for errors failed", queue.name)
+        except BaseException as raised:
+            _log(raised, "pool %r: the hook for errors failed", queue.name)
+
+
+def _log(error: BaseException, message: str, *names: str) -> None:
+    """Log an exception; a logging handler that raises is no reason for a worker to end."""
+    try:
+        log.error(message, *names, exc_info=error)
+    except BaseException:
+        return
 
 
 def _interrupted(queue: ControlledQueue[T], worker: Worker[T], error: BaseException) -> None:
     """Somebody threw an exception into the thread, and hit the loop instead of the process function."""
-    log.error("worker %r of pool %r was interrupted; it goes on", worker.name, queue.name, exc_info=error)
-    if worker.entry is None:
-        return
-    future = worker.entry[2]
-    worker.fate = FAILED
-    if future is not None and queue.settle(worker) and not future.done():
+    _log(error, "worker %r of pool %r was interrupted; it goes on", worker.name, queue.name)
+    future = worker.telling
+    if worker.entry is not None:
+        worker.fate = FAILED
+        future = worker.entry[2]
+        if future is None or not queue.settle(worker):
+            return
+    if future is not None and not future.done():
         future.set_exception(error)
