@@ -31,11 +31,16 @@ class ItemFuture(Future[R]):
     def cancel(self) -> bool:
         """Take the item back while it is queued: True, and it never runs. False once a worker has it."""
         try:
-            self._withdraw(self)
-        finally:  # also if Ctrl-C comes between: who waits for a future that was withdrawn must hear of it
-            if self.place is Place.WITHDRAWN:
-                self.tell_cancelled()
+            self._take_back()
+        except BaseException:  # Ctrl-C: finish what it kept from being done, else somebody waits for ever
+            self._take_back()
+            raise
         return self.place is not Place.TAKEN and super().cancel()
+
+    def _take_back(self) -> None:
+        self._withdraw(self)
+        if self.place is Place.WITHDRAWN:
+            self.tell_cancelled()
 
     def tell_cancelled(self) -> None:
         """Tell whoever waits that the item will not run. Harmless when they know."""

@@ -293,15 +293,15 @@ class BoundedQueue(Generic[T]):
 
     @section
     def withdraw(self, future: ItemFuture[Any]) -> None:
-        """Take a queued item back, for its future's `cancel`, if it is still queued."""
+        """Take a queued item back, for its future's `cancel`, if it is still queued. May be called again."""
         if future.place is Place.QUEUED and self.handed_back is None:
             future.place = Place.WITHDRAWN
             self._dead += 1
             self._limit += 1
             self.ledger.cancelled += 1
-            self._grant()
-            self._sweep()
-            self._announce()
+        self._grant()
+        self._sweep()
+        self._announce()
 
     def _refuse(self) -> NoReturn:
         """Count a refusal and raise it."""

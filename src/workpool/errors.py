@@ -93,11 +93,11 @@ class StopTimeout(PoolError, TimeoutError):
     """
 
     def __init__(self, message: str, report: DrainReport[Any]) -> None:
-        super().__init__(message, report)
+        super().__init__(message)
         self.report = report
 
-    def __str__(self) -> str:
-        return str(self.args[0])
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (str(self), self.report))
 
 
 class ItemAbandoned(PoolError, TimeoutError):
