@@ -65,10 +65,8 @@ class ControlledQueue(BoundedQueue[T]):
         self.target = workers
         self._retiring = max(0, len(self.workers) - workers)
         self._look()
-        for worker in self._idle[: self._retiring]:
-            worker.wake(None)
-        for worker in self._held[: self._retiring]:
-            worker.wake(None)
+        if self._retiring:
+            self._pass_on()
 
     def _insist_open(self) -> None:
         if self.closed_at is not None or self.foreign:
@@ -90,9 +88,9 @@ class ControlledQueue(BoundedQueue[T]):
     def _lift(self) -> None:
         self._paused = False
         self._look()
-        for worker in self._held:
-            worker.wake(None)
-        self._rouse()
+        self._idle = self._idle + self._held  # they wait all the same; no call before the next line
+        self._held = []
+        self._pass_on()
 
     def close(self, drain: bool, deadline: float | None = None) -> None:
         """Accept nothing more; with `drain=False` take the queued entries out. Wakes everybody, waits for nobody.
@@ -116,8 +114,6 @@ class ControlledQueue(BoundedQueue[T]):
             self.hand_back()
         self._retiring = 0
         self._lift()
-        for worker in self.workers:
-            worker.wake(None)
         for waiter in self._waiters:
             waiter.wake(None)
         for wake in self._sleepers:

@@ -460,7 +460,7 @@ class BoundedQueue(Generic[T]):
             self._retiring -= 1
             self._look()
             self._leave(worker)
-            self._rouse()
+            self._pass_on()
         elif self._paused:
             worker.pending = PARKED
             self._held.append(worker)
@@ -469,6 +469,7 @@ class BoundedQueue(Generic[T]):
             self._idle.append(worker)
         else:
             self._leave(worker)
+            self._pass_on()
         self._announce()
 
     def _leave(self, worker: Worker[T]) -> None:
@@ -503,6 +504,19 @@ class BoundedQueue(Generic[T]):
         if (coming or self._line.waiting) and self._idle and not self._waking:
             self._waking = True
             self._idle[-1].wake(None)
+
+    def _pass_on(self) -> None:
+        """Wake the next worker that has something to do: an entry to take, or to leave.
+
+        One at a time, each waking the next: a thousand at once would spend seconds on fighting for the lock.
+        """
+        if self._accepting and not self._retiring:
+            self._rouse()
+            return
+        for parked in (self._idle, self._held):
+            if parked:
+                parked[-1].wake(None)
+                return
 
     def _announce(self) -> None:
         """Wake whoever waits for the pool to be idle, or without workers, if it may be."""
