@@ -1,0 +1,54 @@
+# pyright: strict, reportUnnecessaryTypeIgnoreComment=true
+"""Uses that the types must refuse: each line's `ignore` is reported as unused when its error goes away.
+
+Nothing here runs; `make lint` checks it with mypy --strict and pyright.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import assert_type
+
+from workpool import DrainReport, Pool, PoolStats
+
+
+@dataclass
+class Task:
+    number: int
+
+
+def handle(task: Task) -> None: ...
+
+
+def length(text: str) -> int:
+    return len(text)
+
+
+def what_is_inferred(pool: Pool[Task, None], lengths: Pool[str, int]) -> None:
+    assert_type(Pool(handle), Pool[Task, None])
+    assert_type(Pool(length), Pool[str, int])
+    assert_type(lengths.call("text").result(), int)
+    assert_type(list(lengths.map(["a"])), list[int])
+    assert_type(lengths.stop(), DrainReport[str])
+    assert_type(lengths.stop().unprocessed, tuple[str, ...])
+    assert_type(lengths.stats(), PoolStats)
+    future: Future[int] = lengths.call("text")
+    future.cancel()
+    with Pool(handle) as entered:
+        assert_type(entered, Pool[Task, None])
+    pool.submit(Task(1))
+
+
+def what_is_refused(pool: Pool[Task, None], lengths: Pool[str, int]) -> None:
+    Pool(handle).submit("text")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    pool.submit("text")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    pool.submit_wait(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    pool.call(b"")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    lengths.map([1])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
+    number: str = lengths.call("text").result()  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+    Pool(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    Pool(handle, workers="many")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    Pool(handle, 5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    pool.stop(drain="no")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    number.upper()
