@@ -258,39 +258,6 @@ class BoundedQueue(Generic[T]):
                 return
         self.acquire()
 
-    @section
-    def enter(self, entry: Entry[T], waiter: Waiter) -> bool:
-        """Accept the entry into the slot that is kept for `waiter`, or a free one; else line it up: False.
-
-        Raises what `offer` does. Whoever gets an exception here, or comes no more, calls `forsake`.
-        """
-        self._rouse(coming=True)
-        self._waiters.pop(waiter, None)
-        if not self._accepting:  # from here on no call, else a handler that closes wakes everybody but this waiter
-            self._refuse()
-        if waiter.granted:
-            waiter.granted = False
-            self._limit += 1
-        if entered := self.ledger.accepted < self._limit:
-            self.ledger.accepted += 1
-            self._line.push(entry)
-        else:
-            self._waiters[waiter] = None
-        return entered
-
-    def _contend(self) -> None:
-        """Take the lock when somebody else holds it, which is mostly a thread that the interpreter has suspended.
-
-        Blocking on the lock at once would start a convoy: the lock goes to a thread that does not have the
-        interpreter, whoever has it blocks in turn, and from then on every item costs two switches of thread
-        (3 times the time for an item, measured with a queue of 10,000). So first let the holder run.
-        """
-        for _ in range(YIELDS):
-            sleep(0)
-            if self._try_acquire():
-                return
-        self.acquire()
-
     def put_wait(self, item: T, future: ItemFuture[Any] | None, timeout: float | None) -> None:
         """Accept the item as soon as there is room, within `timeout` seconds (None: for ever).
 
