@@ -158,6 +158,7 @@ class ControlledQueue(BoundedQueue[T]):
                     self.ledger.running -= 1
                     self.ledger.abandoned += 1
             self._leave(worker)
+            worker.wake(None)  # one that only was slow to leave; nobody else would wake it now
         self._announce()
 
     @section

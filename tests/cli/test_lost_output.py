@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import resource
 import signal
@@ -66,20 +67,21 @@ def test_a_file_that_cannot_grow_ends_with_a_whole_line(folder: Path) -> None:
 
 
 def test_a_reader_that_stands_still_bounds_the_work_and_holds_up_no_stop(folder: Path) -> None:
-    """A pipe takes 16 of these results; 12 lines are in flight; then the reader of lines waits."""
+    """The pipe takes one result; 12 lines are in flight; then the reader of lines waits."""
     (folder / "in.txt").write_bytes(numbers(1000))
     arguments = ("--ordered", "--workers", 2, "--queue-size", 10, "--timeout", 0, "--unprocessed", "left")
     with Child(folder, "functions:wide", "in.txt", *arguments) as child:
-        child.await_calls(20)
+        fcntl.fcntl(child.stdout, fcntl.F_SETPIPE_SZ, 4096)
+        child.await_calls(12)
         child.send(signal.SIGTERM)
         child.process.wait(timeout=SECONDS)
-        calls = 20 + child.further_calls()
+        calls = 12 + child.further_calls()
         out = child.stdout.read()
         ended = child.end()
     whole = out[: out.rfind(b"\n") + 1]
     done = [int(json.loads(line)) for line in lines(whole)]
     left = [int(line) for line in lines((folder / "left").read_bytes())]
-    assert calls <= 16 + 1 + 12
+    assert calls <= 1 + 12
     assert ended.code == 3
     assert done + left == list(range(1000))
     assert "gave up writing to standard output" in ended.err

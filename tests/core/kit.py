@@ -1,17 +1,26 @@
-"""What the tests of the core share: a clock in hand, a hurried one, and process functions on a leash."""
+"""What the tests of the core share: a clock in hand, a hurried one, process functions on a leash, and
+three ways to force bad luck: a function that lies, a worker that comes when told to, an event after each call."""
 
 from __future__ import annotations
 
 import queue
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import count
+from pathlib import Path
 from time import perf_counter
-from typing import Generic, TypeVar, cast
+from types import FrameType
+from typing import Any, Generic, TypeVar, cast
 
+import workpool
 from workpool._clock import Clock, Parker, park
+from workpool._control import ControlledQueue
+from workpool._worker import NONE, Worker
 
 R = TypeVar("R")
+S = TypeVar("S")
 
 
 class ManualClock:
@@ -114,3 +123,94 @@ def together(*functions: Callable[[], object]) -> None:
 
     for task in [Task(partial(run, function)) for function in functions]:
         task.result()
+
+
+class Liar:
+    """Does what `real` does, and at the `at`-th call something unlucky too: after that, or before.
+
+    Only in the thread that made it; for everybody with `everywhere`.
+    """
+
+    def __init__(
+        self,
+        real: Callable[..., Any],
+        event: Callable[[], object],
+        *,
+        at: int = 1,
+        before: bool = False,
+        everywhere: bool = False,
+    ) -> None:
+        self.calls = 0
+        self._real = real
+        self._event = event
+        self._at = at
+        self._before = before
+        self._thread = None if everywhere else threading.get_ident()
+
+    def __call__(self, *args: Any) -> Any:
+        if self._thread not in (None, threading.get_ident()):
+            return self._real(*args)
+        self.calls += 1
+        unlucky = self.calls == self._at
+        if unlucky and self._before:
+            self._event()
+        result = self._real(*args)
+        if unlucky and not self._before:
+            self._event()
+        return result
+
+
+class Puppet:
+    """A worker without a thread, which comes to the queue when told to."""
+
+    def __init__(self, queue: ControlledQueue[Any], name: str = "puppet") -> None:
+        self.wakes = 0
+        self.worker: Worker[Any] = Worker(name, self._wake)
+        assert queue.enlist(self.worker)
+        assert queue.arrive(self.worker, 0)
+        self._takes = queue.takes(self.worker)
+
+    def _wake(self, _: None) -> None:
+        self.wakes += 1
+
+    def comes(self, fate: int = NONE) -> object:
+        """Settle the item in hand, and take the next: that, or None."""
+        self.wakes = 0
+        self.worker.fate = fate
+        entry = next(self._takes, None)
+        return None if entry is None else entry[0]
+
+
+SOURCE = str(Path(workpool.__file__).parent)
+
+
+def at_each_call(
+    make: Callable[[], S], action: Callable[[S], object], event: Callable[[S], object], *expected: type[BaseException]
+) -> Iterator[S]:
+    """Do `action` to something new, again and again, with `event` after its first call, its second, and so on.
+
+    That is where the interpreter runs signal handlers and raises KeyboardInterrupt: when a function of the
+    package has been entered, or has called something that is written in C. What is `expected` may be raised.
+    """
+    for number in count(1):
+        subject = make()
+        seen = 0
+
+        def look(frame: FrameType, kind: str, _: object, number: int = number, subject: S = subject) -> None:
+            nonlocal seen
+            if kind in ("call", "c_return") and frame.f_code.co_filename.startswith(SOURCE):
+                seen += 1
+                if seen == number:
+                    sys.setprofile(None)
+                    event(subject)
+
+        sys.setprofile(look)
+        try:
+            action(subject)
+        except expected:
+            pass
+        finally:
+            sys.setprofile(None)
+        yield subject
+        if seen < number:
+            return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import click
 
@@ -99,7 +100,7 @@ def _finite_or_none(_context: click.Context, _parameter: click.Parameter, second
     help="Serve Prometheus metrics on 127.0.0.1:PORT while it runs; 0 takes a free port.",
 )
 @click.option("--progress/--no-progress", default=None, help="Draw a progress bar.  [default: if stderr is a terminal]")
-def _run(**options: object) -> int:
+def _run(**options: Any) -> int:
     """Run TARGET, a function named as package.module:function, on every line of the FILEs, or of standard
     input (-, or no FILE). The current folder can be imported from.
 
@@ -123,4 +124,4 @@ def _run(**options: object) -> int:
     Example:
       find . -type f | workpool run examples.checksums:checksum --workers 8 --output sums.jsonl
     """
-    return run(Options(**options))  # type: ignore[arg-type]  # click has checked them
+    return run(Options(**options))  # click has checked them

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from math import inf
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Thread
 from time import monotonic
 from typing import Any, Final, TypeAlias
@@ -31,6 +31,9 @@ __all__ = ["Job", "Signalled", "signals"]
 
 GRACE: Final = 0.5
 """Seconds that a slow output has after the deadline, for what was finished shortly before it."""
+
+LOOK: Final = 0.2
+"""Seconds after which a signal is noticed at the latest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +114,7 @@ class Job:
     def run(self) -> None:
         """Until everything is done, or a stop has given up on the rest."""
         while self._reading or self._report is None or self._writing:
-            self._on(self.events.get())
+            self._on(self._next())
             if not (self._reading or self._report is None or self._finishing):
                 self._finishing = True
                 self.writer.finish()
@@ -142,6 +145,14 @@ class Job:
         self.pool.submit_wait(line)  # PoolStopped: it stays there, as one that did not run
 
     # -- the main thread's side ----------------------------------------------------------------
+
+    def _next(self) -> Event:
+        """In short waits: a signal that comes just before a wait begins does not end that, and no handler runs."""
+        while True:
+            try:
+                return self.events.get(timeout=LOOK)
+            except Empty:
+                continue
 
     def _on(self, event: Event) -> None:
         match event:
