@@ -12,7 +12,8 @@ from typing import TypeVar
 
 from workpool._clock import Parker
 from workpool._core.lifecycle import NOT_ACCEPTING, Event, after
-from workpool._queue import BoundedQueue, section
+from workpool._queue import BoundedQueue
+from workpool._state import section
 from workpool._worker import DISOWNED, TELLING, Worker
 from workpool.errors import PoolStopped
 

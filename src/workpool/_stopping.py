@@ -23,7 +23,7 @@ from typing import Any, Final, TypeVar
 from workpool._control import ControlledQueue
 from workpool._core.report import Abandoned, DrainReport
 from workpool._future import ItemFuture, Place
-from workpool._queue import section
+from workpool._state import section
 from workpool.errors import ItemAbandoned, StopTimeout
 
 __all__ = ["GRACE", "stop", "watch"]
