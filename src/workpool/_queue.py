@@ -50,18 +50,21 @@ class BoundedQueue(QueueState[T]):
 
         Raises `PoolNotStarted` or `PoolStopped`.
         """
-        entry = (item, self._now(), future)
+        # Attributes go into locals before they are called: `self._now()` is looked up anew each time on 3.11.
+        now, try_acquire, release = self._now, self._try_acquire, self.release
+        entry = (item, now(), future)
         try:
-            if not self._try_acquire():
+            if not try_acquire():
                 self._contend()
             if self._idle and not self._waking:
                 self._waking = True
                 self._idle[-1].wake(None)
             ledger = self.ledger
+            push = self._line.push
             if ledger.accepted < self._limit:
                 ledger.accepted += 1
-                self._line.push(entry)
-                self.release()
+                push(entry)
+                release()
                 return True
             if not self._accepting:
                 self._refuse()
@@ -225,6 +228,7 @@ class BoundedQueue(QueueState[T]):
                         return
                     fate = self._welcome(worker, fate)
                 line = self._line
+                pop = line.pop
                 if line.waiting and not self._detour:
                     if fate == SUCCEEDED:
                         ledger.succeeded += 1
@@ -232,7 +236,7 @@ class BoundedQueue(QueueState[T]):
                         ledger.failed += 1
                     else:
                         ledger.running += 1
-                    worker.entry = entry = line.pop()
+                    worker.entry = entry = pop()
                     if entry[2] is None or self._claim(worker, entry):
                         self._limit += 1
                         if waiters:
