@@ -97,7 +97,7 @@ def test_the_seven_series_of_a_prefix_are_those_exported() -> None:
 
 def test_everything_public_is_told_of() -> None:
     methods = {name for name in vars(Pool) if not name.startswith("_")}
-    context = {name for name in vars(Context) if not name.startswith("_")} - {"belongs_to"}
+    context = {name for name in vars(Context) if not name.startswith("_")} - {"is_here"}
     report = set(DrainReport.__dataclass_fields__) | {"clean"}
     words = set(re.findall(r"\w+", README))
     untold = set(workpool.__all__) - words
