@@ -282,7 +282,9 @@ def _exporter(
 ) -> metrics.Export | None:
     if not wanted and prefix is None:
         return None
-    return metrics.Export(None if wanted is None or isinstance(wanted, bool) else wanted, prefix, queue.name, queue.stats)
+    return metrics.Export(
+        None if wanted is None or isinstance(wanted, bool) else wanted, prefix, queue.name, queue.stats
+    )
 
 
 def _check_process(process: object) -> None:
