@@ -83,8 +83,8 @@ def test_keyboard_interrupt_at_random_points_leaves_the_pool_whole(
         except KeyboardInterrupt:
             hits += 1
             assert in_thread(pool.stats).result().balance() == 0  # another thread gets the lock
-    assert pool.call(-5).result(20) == 5
     assert pool.join(20)
+    assert pool.call(-5).result(20) == 5
     report = pool.stop(20)
     assert report.clean
     assert report.stats.balance() == 0

@@ -10,6 +10,10 @@ from tests.core.kit import Leash, ManualClock, in_thread
 from workpool import Pool, PoolStats, PoolStopped
 
 
+def negative(number: int) -> int:
+    return -number
+
+
 def test_a_paused_pool_accepts_and_runs_nothing_until_it_is_resumed() -> None:
     seen: list[int] = []
     with Pool(seen.append, workers=2, queue_size=5) as pool:
@@ -90,11 +94,11 @@ def test_a_pool_shrinks_after_the_items_in_hand_and_keeps_its_counts() -> None:
         stats = pool.stats()
         assert (stats.workers, stats.run_success.count, stats.queue_wait.count) == (1, 24, 24)
         pool.resize(2)
-        assert [thread.name for thread in threading.enumerate() if thread.name.startswith("shrinking")].__len__() == 2
+        assert sum(thread.name.startswith("shrinking") for thread in threading.enumerate()) == 2
 
 
 def test_idle_workers_leave_when_the_pool_shrinks_and_items_still_run() -> None:
-    with Pool(abs, workers=8) as pool:
+    with Pool(negative, workers=8) as pool:
         for size in (1, 8, 2, 5, 1, 3):
             pool.resize(size)
             assert [future.result(20) for future in [pool.call(-n) for n in range(20)]] == list(range(20))
@@ -135,7 +139,7 @@ def test_join_covers_the_callbacks_of_futures() -> None:
         told.set()
         let_go.wait(20)
 
-    with Pool(abs, workers=1) as pool:
+    with Pool(negative, workers=1) as pool:
         pool.pause()
         pool.call(1).add_done_callback(callback)
         pool.resume()
@@ -146,7 +150,7 @@ def test_join_covers_the_callbacks_of_futures() -> None:
 
 
 def test_join_returns_when_the_last_queued_call_is_cancelled() -> None:
-    with Pool(abs, workers=1) as pool:
+    with Pool(negative, workers=1) as pool:
         pool.pause()
         future = pool.call(1)
         joining = in_thread(pool.join)
