@@ -141,10 +141,19 @@ class ControlledQueue(BoundedQueue[T]):
         return cancels
 
     def tell_handed_back(self) -> None:
-        """Cancel the futures of what was handed back; for whoever made the queue do so, outside the lock."""
+        """Cancel the futures of what was handed back; for whoever made the queue do so, outside the lock.
+
+        What a callback of one raises is raised when all are told.
+        """
+        raised: BaseException | None = None
         for _, _, future in self.handed_back or ():
-            if future is not None:
-                future.tell_cancelled()
+            try:
+                if future is not None:
+                    future.tell_cancelled()
+            except BaseException as error:
+                raised = error
+        if raised is not None:
+            raise raised
 
     @section
     def abandon(self) -> None:

@@ -44,9 +44,11 @@ class ItemFuture(Future[R]):
 
     def tell_cancelled(self) -> None:
         """Tell whoever waits that the item will not run. Harmless when they know."""
-        super().cancel()
-        with self._condition:
-            if self._state == "CANCELLED":  # no call before the store: a handler may do the same in between
-                self._state = "CANCELLED_AND_NOTIFIED"
-                for waiter in self._waiters:
-                    waiter.add_cancelled(self)
+        try:
+            super().cancel()
+        finally:  # a callback may have raised
+            with self._condition:
+                if self._state == "CANCELLED":  # no call before the store: a handler may do the same in between
+                    self._state = "CANCELLED_AND_NOTIFIED"
+                    for waiter in self._waiters:
+                        waiter.add_cancelled(self)
