@@ -129,7 +129,11 @@ class BoundedQueue(QueueState[T]):
                     self.refuse()
                 self.clock.park(parker, left)
         except BaseException:
-            self.forsake(waiter)
+            try:
+                self.forsake(waiter)
+            except BaseException:  # Ctrl-C: a slot would be kept for ever for somebody who comes no more
+                self.forsake(waiter)
+                raise
             raise
 
     @section
@@ -175,10 +179,13 @@ class BoundedQueue(QueueState[T]):
 
     def _grant(self) -> None:
         """Keep each free slot for the first who waits for one, and wake it."""
-        while self._waiters and self.ledger.accepted < self._limit:
-            waiter = next(iter(self._waiters), None)
-            if waiter is not None and waiter in self._waiters and self.ledger.accepted < self._limit:
-                self._limit -= 1  # from here to the wake no call
+        while self.ledger.accepted < self._limit:
+            for waiter in self._waiters:  # noqa: B007 - the first; a call, such as next(), would let a handler in
+                break
+            else:
+                return
+            if waiter in self._waiters and self.ledger.accepted < self._limit:  # from here to the wake no call
+                self._limit -= 1
                 waiter.granted = True
                 del self._waiters[waiter]
                 waiter.wake(None)

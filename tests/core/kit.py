@@ -3,6 +3,7 @@ three ways to force bad luck: a function that lies, a worker that comes when tol
 
 from __future__ import annotations
 
+import gc
 import queue
 import sys
 import threading
@@ -128,7 +129,7 @@ def together(*functions: Callable[[], object]) -> None:
 class Liar:
     """Does what `real` does, and at the `at`-th call something unlucky too: after that, or before.
 
-    Only in the thread that made it; for everybody with `everywhere`.
+    Only in the thread that made it.
     """
 
     def __init__(
@@ -138,17 +139,16 @@ class Liar:
         *,
         at: int = 1,
         before: bool = False,
-        everywhere: bool = False,
     ) -> None:
         self.calls = 0
         self._real = real
         self._event = event
         self._at = at
         self._before = before
-        self._thread = None if everywhere else threading.get_ident()
+        self._thread = threading.get_ident()
 
     def __call__(self, *args: Any) -> Any:
-        if self._thread not in (None, threading.get_ident()):
+        if self._thread != threading.get_ident():
             return self._real(*args)
         self.calls += 1
         unlucky = self.calls == self._at
@@ -181,6 +181,14 @@ class Puppet:
         return None if entry is None else entry[0]
 
 
+def come_who_are_woken(*puppets: Puppet) -> list[object]:
+    """Let everybody come whom the queue has woken, as long as it wakes anybody; what they took."""
+    taken: list[object] = []
+    while woken := [puppet for puppet in puppets if puppet.wakes]:
+        taken += [item for item in [woken[0].comes()] if item is not None]
+    return taken
+
+
 SOURCE = str(Path(workpool.__file__).parent)
 
 
@@ -204,6 +212,7 @@ def at_each_call(
                     sys.setprofile(None)
                     event(subject)
 
+        gc.disable()  # the finalizers of other pools are calls too
         sys.setprofile(look)
         try:
             action(subject)
@@ -211,6 +220,7 @@ def at_each_call(
             pass
         finally:
             sys.setprofile(None)
+            gc.enable()
         yield subject
         if seen < number:
             return
