@@ -106,12 +106,12 @@ def _serve(
     hooks: Hooks[T],
 ) -> None:
     """Run items until the worker is told to leave."""
-    if not queue.arrive(worker, threading.get_ident()):
-        return
-    enter(Context(queue, worker))
     while not worker.leaving:
         try:
             try:
+                if not queue.arrive(worker, threading.get_ident()):
+                    return
+                enter(Context(queue, worker))
                 _work(queue, worker, parker, process, hooks)
             except BaseException as error:
                 _interrupted(queue, worker, error)
