@@ -35,7 +35,7 @@ __all__ = ["BoundedQueue"]
 T = TypeVar("T")
 
 GIL: Final[bool] = getattr(sys, "_is_gil_enabled", lambda: True)()
-PAUSES: Final = (0.0, 0.0, 0.0, 0.0, *(0.00005 * 2**step for step in range(8))) if GIL else ()
+PAUSES: Final = (*[0.0] * 32, *(0.00005 * 2**step for step in range(7))) if GIL else ()
 """Seconds for which a thread lets others run, again and again, before it blocks on the lock, so that it gets it
 whatever they do. They rise, because a thousand threads that only yield keep the holder from its turn. None without
 the GIL: there the holder runs, and a pause costs a lone worker 2 to 4 times the time for an item."""

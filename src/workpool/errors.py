@@ -65,6 +65,9 @@ class QueueFull(PoolError, queue.Full):
     def __str__(self) -> str:
         return f"the queue of pool {self.pool!r} is full ({self.size} items); try again in {self.retry_after:.3g} s"
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.pool!r}, size={self.size}, retry_after={self.retry_after:.3g})"
+
     def __reduce__(self) -> tuple[Any, ...]:
         return (_thawed, (self.pool, self.size, self.retry_after))
 

@@ -49,12 +49,12 @@ class Pool(Generic[T, R]):
     except those that wait.
 
     Args:
-        process: called with each item, in a worker. What it raises, SystemExit included, fails the item,
-            is logged, and leaves the worker alive.
+        process: called with each item, in a worker. What it raises, SystemExit included, fails the item
+            and leaves the worker alive; it is logged and given to the hook, or to the future if there is one.
         workers: how many threads; None is the default of 10.
         queue_size: how many accepted items may wait for a worker; None is the default of 1000.
         name: for metrics, logs and threads; by default the function's.
-        hooks: what to call when an item fails.
+        hooks: what to call when an item fails that has no future.
         stop_timeout: seconds (None: no limit) for the stop at the end of a `with` block and at
             interpreter exit.
         metrics: True exports to Prometheus on the default registry; or the registry to use.
@@ -81,6 +81,8 @@ class Pool(Generic[T, R]):
         clock: Clock = SYSTEM,
     ) -> None:
         _check_process(process)
+        if hooks is not None and not isinstance(hooks, Hooks):
+            raise TypeError(f"hooks must be Hooks(...), not {hooks!r}")
         self._queue: ControlledQueue[T] = ControlledQueue(
             _name(name, process),
             Fifo(_count("queue_size", queue_size, DEFAULT_QUEUE_SIZE)),
@@ -294,13 +296,15 @@ def _check_process(process: object) -> None:
         raise TypeError(f"process must be a plain function: {process!r} is async, and these workers are threads")
 
 
-def _name(name: str | None, process: object) -> str:
+def _name(name: object, process: object) -> str:
     if name is None:
         own = getattr(process, "__name__", type(process).__name__)
         return own if own.isidentifier() else "pool"
+    if not isinstance(name, str):
+        raise TypeError(f"name must be a string, not {name!r}")
     if not name:
         raise ValueError("name must not be empty; leave it out (or None) for the function's name")
-    return str(name)
+    return name
 
 
 def _count(what: str, number: object, default: int) -> int:

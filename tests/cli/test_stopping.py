@@ -134,7 +134,7 @@ def test_a_fifo_that_nobody_writes_to_does_not_hold_up_a_stop(folder: Path) -> N
     assert (folder / "left").read_bytes() == b"b\n"
 
 
-def test_of_a_pipe_what_is_there_is_left_with_the_beginning_of_a_line(folder: Path) -> None:
+def test_of_a_pipe_what_arrives_is_left_and_nobody_takes_the_beginning_of_a_line_for_one(folder: Path) -> None:
     arguments = ("functions:gated", "--workers", 1, "--queue-size", 1, "--timeout", 0, "--unprocessed", "left")
     with Child(folder, *arguments, stdin=subprocess.PIPE) as child:
         child.stdin.write(b"a\nb\n")
@@ -142,7 +142,21 @@ def test_of_a_pipe_what_is_there_is_left_with_the_beginning_of_a_line(folder: Pa
         child.stdin.write(b"c\nd\nhalf of a li")
         child.send(signal.SIGTERM)
         assert child.process.wait(timeout=10) == 3
-    assert (folder / "left").read_bytes() == b"a\nb\nc\nd\nhalf of a li"
+        assert "still open" in (said := child.process.stderr.read().decode())  # type: ignore[union-attr]
+        assert "half of a li" in said
+    assert (folder / "left").read_bytes() == b"a\nb\nc\nd\n"
+
+
+def test_whoever_writes_to_a_pipe_may_finish_after_the_stop(folder: Path) -> None:
+    arguments = ("functions:gated", "--workers", 1, "--queue-size", 1, "--timeout", 0, "--unprocessed", "left")
+    with Child(folder, *arguments, stdin=subprocess.PIPE) as child:
+        child.stdin.write(b"a\n")
+        child.await_calls(1)
+        child.send(signal.SIGTERM)
+        child.stdin.write(numbers(100_000))
+        child.stdin.close()
+        assert child.process.wait(timeout=20) == 3
+    assert (folder / "left").read_bytes() == b"a\n" + numbers(100_000)
 
 
 def test_standard_input_from_a_file_is_left_too(folder: Path) -> None:

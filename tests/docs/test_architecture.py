@@ -49,8 +49,8 @@ def test_the_order_is_that_of_the_contract() -> None:
 
 
 def test_the_numbers_are_those_of_the_code() -> None:
-    assert len(_queue.PAUSES) == 12
-    assert "a dozen times and longer each time" in ARCHITECTURE
+    assert len(_queue.PAUSES) == 39
+    assert "some forty times and longer each time" in ARCHITECTURE
     assert GRACE == 0.5
     assert "half a second" in ARCHITECTURE
 

@@ -90,7 +90,9 @@ def _run(job: Job, options: Options, files: tuple[str, ...]) -> Result:
     trouble = list(job.trouble)
     left = _keep(options.unprocessed, _left(job, trouble), trouble)
     maybe_run = len(job.maybe_run)
-    return Result(job.writer.tally, left, maybe_run, seconds, trouble, options.failed, options.unprocessed)
+    return Result(
+        job.writer.tally, left, maybe_run, seconds, trouble, options.failed, options.unprocessed, job.reader.cut_off
+    )
 
 
 def _job(

@@ -23,15 +23,17 @@ class Result:
     """Where the failures were written."""
     unprocessed: str | None
     """Where the lines that are left were written."""
+    cut_off: bytes | None
+    """An input was a pipe, and still open: the beginning of a line that had not arrived as a whole."""
 
     @property
     def exit_code(self) -> int:
-        if self.left.lines or self.trouble:
+        if self.left.lines or self.trouble or self.cut_off:
             return 3
         return 1 if self.tally.failed else 0
 
     def sentences(self) -> list[str]:
-        return [*self.trouble, self._counts(), *self._failures(), *self._left()]
+        return [*self.trouble, self._counts(), *self._failures(), *self._left(), *self._open()]
 
     def _counts(self) -> str:
         done = self.tally.succeeded + self.tally.failed
@@ -58,3 +60,9 @@ class Result:
         if self.unprocessed is None:
             return ["--unprocessed FILE would keep the lines that are left"]
         return [f"the lines that are left are in {self.unprocessed}: run again on that"]
+
+    def _open(self) -> list[str]:
+        if self.cut_off is None:
+            return []
+        text = "the input was a pipe, and still open: lines that had not arrived are lost to this run"
+        return [f"{text}, among them one that was cut off after {self.cut_off[-60:]!r}" if self.cut_off else text]

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
 from threading import Condition
+from time import monotonic
 from typing import Final, NamedTuple
 
 from workpool.errors import PoolStopped
@@ -28,9 +29,11 @@ STDIN: Final = "-"
 CHUNK: Final = 256 * 1024
 """Bytes read at once: some thousand lines, so that a read costs nothing for each, and no memory to speak of."""
 
-AT_ONCE: Final = 1024 * 1024
-"""Bytes that `rest` takes from a pipe at most: the most that Linux lets a pipe hold. Whoever writes faster
-than that is read would otherwise keep a stop from ever ending."""
+PAUSE: Final = 0.25
+"""Seconds without a byte after which whoever writes to a pipe is taken to pause: an idle input holds up no end."""
+
+ENOUGH: Final = 5.0
+"""Seconds for which `rest` follows a pipe at most: whoever writes to it may never end."""
 
 
 class Line(NamedTuple):
@@ -108,6 +111,9 @@ class LineReader:
         """Whole lines that were read and not handed over."""
         self._pieces: list[bytes] = []
         """What was read of a line whose end was not."""
+        self.cut_off: bytes | None = None
+        """Of a pipe that was still open when `rest` left it, the beginning of a line; it is in no group, because
+        nobody must take it for a line."""
 
     def run(self) -> None:
         """Hand over every line of every file; return at the end of the last, or when stopped.
@@ -135,8 +141,8 @@ class LineReader:
     def rest(self, complain: Callable[[OSError], object]) -> Iterator[Iterable[bytes]]:
         """What was not handed over, one group of chunks for each file. Only after `run`.
 
-        Of a pipe, what is there to read without waiting. A file that cannot be read is complained of and
-        left out.
+        Of a pipe, what arrives until it ends or pauses, in whole lines; see `cut_off`. A file that cannot be
+        read is complained of and left out.
         """
         yield self._rest_of_current(complain)
         for name in self._files[self._next :]:
@@ -218,16 +224,37 @@ class LineReader:
     # -- what is left --------------------------------------------------------------------------
 
     def _rest_of_current(self, complain: Callable[[OSError], object]) -> Iterator[bytes]:
-        yield from self._lines
-        yield from self._pieces
+        pieces, lines = self._pieces, self._lines
         self._lines, self._pieces = [], []
-        if self._fd is None:
-            return
+        yield from lines
         try:
-            yield from _until_end(self._fd)
+            if self._fd is None or _is_regular(self._fd):
+                yield from pieces
+                yield from () if self._fd is None else _until_end(self._fd)
+            else:
+                yield from self._arriving(self._fd, b"".join(pieces))
         except OSError as error:
             complain(error)
         self._close()
+
+    def _arriving(self, fd: int, held: bytes) -> Iterator[bytes]:
+        """Whole lines, until whoever writes has closed the pipe, or pauses, or goes on for too long."""
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        until = monotonic() + ENOUGH
+        while poll.poll(PAUSE * 1000) and monotonic() < until:
+            try:
+                chunk = os.read(fd, CHUNK)
+            except BlockingIOError:
+                continue
+            if not chunk:
+                if held:
+                    yield held
+                return
+            whole, newline, held = (held + chunk).rpartition(b"\n")
+            if newline:
+                yield whole + newline
+        self.cut_off = held
 
     def _close(self) -> None:
         if self._fd:  # 0 is standard input, which is not ours to close
@@ -269,17 +296,5 @@ def _is_regular(fd: int) -> bool:
 
 
 def _until_end(fd: int) -> Iterator[bytes]:
-    """A file until its end; of anything else, what is there now."""
-    regular = _is_regular(fd)
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    left = AT_ONCE
-    while regular or (left > 0 and poll.poll(0)):
-        try:
-            chunk = os.read(fd, CHUNK if regular else min(CHUNK, left))
-        except BlockingIOError:
-            return
-        if not chunk:
-            return
-        left -= len(chunk)
+    while chunk := os.read(fd, CHUNK):
         yield chunk
