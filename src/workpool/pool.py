@@ -81,8 +81,7 @@ class Pool(Generic[T, R]):
         clock: Clock = SYSTEM,
     ) -> None:
         _check_process(process)
-        if hooks is not None and not isinstance(hooks, Hooks):
-            raise TypeError(f"hooks must be Hooks(...), not {hooks!r}")
+        _check_hooks(hooks)
         self._queue: ControlledQueue[T] = ControlledQueue(
             _name(name, process),
             Fifo(_count("queue_size", queue_size, DEFAULT_QUEUE_SIZE)),
@@ -294,6 +293,11 @@ def _check_process(process: object) -> None:
         raise TypeError(f"process must be a function of one item, not {process!r}")
     if inspect.iscoroutinefunction(process):
         raise TypeError(f"process must be a plain function: {process!r} is async, and these workers are threads")
+
+
+def _check_hooks(hooks: object) -> None:
+    if hooks is not None and not isinstance(hooks, Hooks):
+        raise TypeError(f"hooks must be Hooks(...), not {hooks!r}")
 
 
 def _name(name: object, process: object) -> str:
