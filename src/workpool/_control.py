@@ -112,7 +112,7 @@ class ControlledQueue(BoundedQueue[T]):
         if self.deadline is None or (deadline is not None and deadline < self.deadline):
             self.deadline = deadline
         if not drain:
-            self.hand_back()
+            self.hand_back(cut=False)
         self._retiring = 0
         self._lift()
         for waiter in self._waiters:
@@ -132,9 +132,7 @@ class ControlledQueue(BoundedQueue[T]):
         cancels: list[Callable[[None], object]] = []
         if self.cut_at is None:
             self.cut_at = now
-        if self.handed_back is None:
-            self.cut_short = len(self._line.waiting) > self._dead
-            self.hand_back()
+        self.hand_back(cut=True)
         for worker in self.workers:
             worker.cancelled = True
             cancels += worker.cancels

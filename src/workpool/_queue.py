@@ -2,14 +2,19 @@
 
 Rules that hold here:
 
-- Every field is written and read under the lock, except where its comment says otherwise.
-- The lock is an `RLock`, taken and given back through bound methods inside `try`, never with `with`:
-  the interpreter may run a signal handler or a finalizer, or raise KeyboardInterrupt, after any call,
-  and a handler may call into this very queue. So a section makes the calls that it needs first
-  (allocations before the lock, wakes first of all), then checks and counts, and pushes or pops *last*.
-  Between a check and the last call that depends on it there is no call.
-- What ends a section by an exception releases first of all, without asking whether it holds the lock
-  (RuntimeError: it does not): an interrupt after the question would leave it locked for ever.
+- Every field is written under the lock, and read under it, except where its comment says otherwise.
+- The interpreter may run a signal handler or a finalizer, raise KeyboardInterrupt or, with the GIL, let another
+  thread go on, after any call, and nowhere else. So a stretch without a call is one step for everybody, and
+  the two that run for each item (`offer`, `takes`) are such stretches, and take no lock. The lock is for whatever
+  makes calls; and what holds it reckons with items that come and go at each of its calls.
+- So a section makes the calls that it needs first (allocations, wakes first of all), then checks and counts,
+  and pushes or pops *last*. Between a check and the last call that depends on it there is no call.
+- Without the GIL, other threads go on at any time, and every step takes the lock. So does a worker that is traced
+  by Python code, which may run between any two lines.
+- The lock is an `RLock`, because a handler may call into this very queue. It is taken and given back through
+  bound methods inside `try`, never with `with`. What ends a section by an exception releases first of all, without
+  asking whether it holds the lock (RuntimeError: it does not): an interrupt after the question would leave it
+  locked for ever.
 - Waking is idempotent. A wake that comes twice costs one look; one that got lost would cost an item.
 - Nothing that belongs to somebody else (a process function, a hook, a future's callback) is called
   under the lock.
@@ -19,26 +24,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from time import sleep
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from workpool._clock import Parker
 from workpool._core.discipline import Line
+from workpool._core.ledger import Ledger
 from workpool._core.lifecycle import NOT_ACCEPTING, Event, after
 from workpool._future import ItemFuture, Place
-from workpool._state import QueueState, Waiter, section
+from workpool._state import GIL, QueueState, Waiter, section
 from workpool._worker import DISOWNED, NONE, PARKED, SUCCEEDED, TELLING, Entry, Worker
 from workpool.errors import PoolNotStarted, QueueFull
 
 __all__ = ["BoundedQueue"]
 
 T = TypeVar("T")
-
-GIL: Final[bool] = getattr(sys, "_is_gil_enabled", lambda: True)()
-PAUSES: Final = (*[0.0] * 32, *(0.00005 * 2**step for step in range(7))) if GIL else ()
-"""Seconds for which a thread lets others run, again and again, before it blocks on the lock, so that it gets it
-whatever they do. They rise, because a thousand threads that only yield keep the holder from its turn. None without
-the GIL: there the holder runs, and a pause costs a lone worker 2 to 4 times the time for an item."""
 
 
 class BoundedQueue(QueueState[T]):
@@ -53,12 +52,19 @@ class BoundedQueue(QueueState[T]):
 
         Raises `PoolNotStarted` or `PoolStopped`.
         """
-        # Attributes go into locals before they are called: `self._now()` is looked up anew each time on 3.11.
-        now, try_acquire, release = self._now, self._try_acquire, self.release
+        now = self._now  # a local: calling `self._now()` looks it up anew each time on 3.11
         entry = (item, now(), future)
-        try:
+        if GIL and (self._waking or not self._idle):  # from here on no call but the last
+            ledger = self.ledger
+            push = self._line.push
+            if ledger.accepted < self._limit:
+                ledger.accepted += 1
+                push(entry)
+                return True
+        try_acquire, release = self.try_acquire, self.release
+        try:  # the section is written out, here and in `takes`: without the GIL all items come this way
             if not try_acquire():
-                self._contend()
+                self.contend()
             if self._idle and not self._waking:
                 self._waking = True
                 self._idle[-1].wake(None)
@@ -71,10 +77,10 @@ class BoundedQueue(QueueState[T]):
                 return True
             if not self._accepting:
                 self._refuse()
-            self.release()
+            release()
         except BaseException:
             try:
-                self.release()
+                release()
             except RuntimeError:
                 pass
             raise
@@ -99,19 +105,6 @@ class BoundedQueue(QueueState[T]):
         else:
             self._waiters[waiter] = None
         return entered
-
-    def _contend(self) -> None:
-        """Take the lock when somebody else holds it, which is mostly a thread that the interpreter has suspended.
-
-        Blocking on the lock at once would start a convoy: the lock goes to a thread that does not have the
-        interpreter, whoever has it blocks in turn, and from then on every item costs two switches of thread
-        (3 times the time for an item, measured with a queue of 10,000). So first let the holder run.
-        """
-        for pause in PAUSES:
-            sleep(pause)
-            if self._try_acquire():
-                return
-        self.acquire()
 
     def put_wait(self, item: T, future: ItemFuture[Any] | None, timeout: float | None) -> None:
         """Accept the item as soon as there is room, within `timeout` seconds (None: for ever).
@@ -192,7 +185,7 @@ class BoundedQueue(QueueState[T]):
 
     def _sweep(self) -> None:
         """Rid the line of dead entries once they are half of it, so that the cost for each is constant."""
-        old, dead, accepted = self._line, self._dead, self.ledger.accepted
+        old, dead, counts = self._line, self._dead, self.ledger.counts()
         if dead * 2 <= len(old.waiting):
             return
         line: Line[Entry[T]] = self._discipline.open()
@@ -200,7 +193,7 @@ class BoundedQueue(QueueState[T]):
             if entry[2] is None or entry[2].place is not Place.WITHDRAWN:
                 line.push(entry)
         removed = len(old.waiting) - len(line.waiting)
-        if self._line is old and self._dead == dead and self.ledger.accepted == accepted:  # no handler came between
+        if (old, dead, counts) == (self._line, self._dead, self.ledger.counts()):  # nobody came between; no call now
             self._dead = dead - removed
             self._line = line
 
@@ -221,47 +214,64 @@ class BoundedQueue(QueueState[T]):
         comes again. A generator, because its locals and its resumption cost 20 % of an item less than
         a method that is called for each.
         """
-        try_acquire = self._try_acquire
-        release = self.release
+        alone = GIL and not _traced()
+        try_acquire, release, settle_and_take = self.try_acquire, self.release, self._settle_and_take
         ledger = self.ledger
         waiters = self._waiters
-        entry: Entry[T] | None
         while True:
-            fate = worker.fate
-            try:
-                if not try_acquire():
-                    self._contend()
-                if worker.pending:
-                    if worker.pending == DISOWNED:
-                        worker.leaving = True
-                        release()
-                        return
-                    fate = self._welcome(worker, fate)
-                line = self._line
-                pop = line.pop
-                if line.waiting and not self._detour:
-                    if fate == SUCCEEDED:
-                        ledger.succeeded += 1
-                    elif fate:
-                        ledger.failed += 1
-                    else:
-                        ledger.running += 1
-                    worker.entry = entry = pop()
-                    if entry[2] is None or self._claim(worker, entry):
-                        self._limit += 1
-                        if waiters:
-                            self._grant()
+            line = self._line
+            waiting = line.waiting
+            pop = line.pop
+            if alone and waiting and not (worker.pending or self._detour or waiters) and waiting[0][2] is None:
+                fate = worker.fate  # from the line before on no call but the last
+                if fate == SUCCEEDED:
+                    ledger.succeeded += 1
+                elif fate:
+                    ledger.failed += 1
                 else:
-                    entry = None  # else an idle worker keeps its last item
-                    self._rest(worker, fate)
-                release()
-            except BaseException:
+                    ledger.running += 1
+                self._limit += 1
+                worker.entry = waiting[0]
+                pop()
+            else:
                 try:
+                    if not try_acquire():
+                        self.contend()
+                    settle_and_take(worker, ledger)
                     release()
-                except RuntimeError:
-                    pass
-                raise
+                except BaseException:
+                    try:
+                        release()
+                    except RuntimeError:
+                        pass
+                    raise
             yield worker.entry
+
+    def _settle_and_take(self, worker: Worker[T], ledger: Ledger) -> None:
+        """The same under the lock, where there is more to see to, or another thread may come at any time."""
+        if worker.pending == DISOWNED:
+            worker.leaving = True
+            worker.entry = None
+            return
+        if worker.pending:
+            self._welcome(worker)
+        line = self._line
+        pop = line.pop
+        if not line.waiting or self._detour:
+            self._rest(worker)
+            return
+        if worker.fate == SUCCEEDED:  # from the line before on no call but the last
+            ledger.succeeded += 1
+        elif worker.fate:
+            ledger.failed += 1
+        else:
+            ledger.running += 1
+        worker.entry = entry = line.waiting[0]
+        pop()
+        if entry[2] is None or self._claim(worker, entry):
+            self._limit += 1
+            if self._waiters:
+                self._grant()
 
     @section
     def settle(self, worker: Worker[T]) -> bool:
@@ -286,8 +296,8 @@ class BoundedQueue(QueueState[T]):
             else:
                 self.ledger.failed += 1
 
-    def _welcome(self, worker: Worker[T], fate: int) -> int:
-        """See to what is pending for a worker that comes; the fate that is left to settle."""
+    def _welcome(self, worker: Worker[T]) -> None:
+        """See to what is pending for a worker that comes."""
         if worker.pending == TELLING:
             self._telling -= 1
             worker.telling = None
@@ -296,28 +306,31 @@ class BoundedQueue(QueueState[T]):
         elif worker in self._idle:
             self._idle.remove(worker)
             if self._waking:
-                self._waking = len(self._line.waiting) > 1 and bool(self._idle)
-                if self._waking:
-                    self._idle[-1].wake(None)
+                self._waking = False  # first: who accepts an item from here on does not count on this worker
+                if len(self._line.waiting) > 1:
+                    self._rouse()
         worker.pending = NONE
-        return fate
 
     def _claim(self, worker: Worker[T], entry: Entry[T]) -> bool:
         """Take `entry`, or the first after it whose future was not cancelled; False: there was none."""
         while (future := entry[2]) is not None and future.place is Place.WITHDRAWN:
             self._dead -= 1
-            if not self._line.waiting:
+            line = self._line
+            pop = line.pop
+            if not line.waiting:
                 self.ledger.running -= 1
-                self._rest(worker, NONE)
+                worker.fate = NONE
+                self._rest(worker)
                 return False
-            worker.entry = entry = self._line.pop()
+            worker.entry = entry = line.waiting[0]
+            pop()
         if future is not None:
             future.place = Place.TAKEN
         return True
 
-    def _rest(self, worker: Worker[T], fate: int) -> None:
+    def _rest(self, worker: Worker[T]) -> None:
         """Nothing to take: the worker leaves, is held, or is idle."""
-        self._count(fate)
+        self._count(worker.fate)
         worker.entry = None
         worker.fate = NONE
         if self._retiring:
@@ -331,6 +344,7 @@ class BoundedQueue(QueueState[T]):
         elif self._accepting:
             worker.pending = PARKED
             self._idle.append(worker)
+            self._rouse()  # for an item that came while nobody was idle
         else:
             self._leave(worker)
             self._pass_on()
@@ -346,18 +360,18 @@ class BoundedQueue(QueueState[T]):
     def _finish(self) -> None:
         """The end, if nobody is left: what is still queued then, after a start that did not succeed, is handed back."""
         if not (self.workers or self._accepting):
-            self.cut_short = self.cut_short or len(self._line.waiting) > self._dead
-            self.hand_back()
+            self.hand_back(cut=True)
             self.state = after(self.state, Event.FINISH, self.name)
 
-    def hand_back(self) -> None:
-        """Take every queued entry out of the line, by putting a new line in its place."""
+    def hand_back(self, cut: bool) -> None:
+        """Take every queued entry out of the line, by putting a new line in its place. `cut`: they were to run."""
         line: Line[Entry[T]] = self._discipline.open()
         while self.handed_back is None:
-            old = self._line
+            old, counts = self._line, self.ledger.counts()
             length = len(old.waiting)
-            if old is self._line:  # from here on no call: all of it happens, or nothing
+            if (old, counts) == (self._line, self.ledger.counts()):  # from here on no call: all or nothing
                 self.ledger.cancelled += length - self._dead
+                self.cut_short = self.cut_short or (cut and length > self._dead)
                 self._dead = 0
                 self.handed_back = old.waiting
                 self._line = line
@@ -390,3 +404,13 @@ class BoundedQueue(QueueState[T]):
 
     def _look(self) -> None:
         self._detour = self._paused or self._retiring > 0
+
+
+def _traced() -> bool:
+    """Whether Python code may run between two lines of this thread: a debugger's, a profiler's, a coverage tool's."""
+    monitoring = getattr(sys, "monitoring", None)
+    return (
+        sys.gettrace() is not None
+        or sys.getprofile() is not None
+        or (monitoring is not None and any(monitoring.get_tool(tool) for tool in range(6)))
+    )

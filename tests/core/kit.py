@@ -15,9 +15,14 @@ from time import perf_counter
 from types import FrameType
 from typing import Any, Generic, TypeVar, cast
 
+import pytest
+
 import workpool
 from workpool._clock import Clock, Parker, park
 from workpool._control import ControlledQueue
+from workpool._core.discipline import Fifo
+from workpool._future import ItemFuture
+from workpool._state import Waiter
 from workpool._worker import NONE, Worker
 
 R = TypeVar("R")
@@ -187,6 +192,49 @@ def come_who_are_woken(*puppets: Puppet) -> list[object]:
     while woken := [puppet for puppet in puppets if puppet.wakes]:
         taken += [item for item in [woken[0].comes()] if item is not None]
     return taken
+
+
+class Stage:
+    """A started queue without threads, what waits for room in it, and a clock that lies to who parks."""
+
+    def __init__(self, size: int = 1, workers: int = 1) -> None:
+        self.now = 0.0
+        self.while_parked: Callable[[], object] = lambda: pytest.fail("nobody was to park")
+        clock = Clock(lambda: self.now, self._park)
+        self.queue: ControlledQueue[Any] = ControlledQueue("stage", Fifo(size), workers, clock, None)
+        self.queue.start()
+
+    def _park(self, _: Parker, timeout: float | None) -> bool:
+        event, self.while_parked = self.while_parked, lambda: pytest.fail("parked again")
+        event()
+        return False
+
+    def call(self, item: object) -> ItemFuture[Any]:
+        future: ItemFuture[Any] = ItemFuture(self.queue.withdraw)
+        assert self.queue.offer(item, future)
+        return future
+
+    def waits(self) -> tuple[Waiter, list[None]]:
+        """Somebody else who waits for room, and the wakes that it got."""
+        woken: list[None] = []
+        waiter = Waiter(woken.append)
+        assert not self.queue.enter(("other", 0.0, None), waiter)
+        return waiter, woken
+
+    def queued(self) -> list[object]:
+        return [
+            item for item, _, future in self.queue._line.waiting if future is None or future.place.value != "withdrawn"
+        ]
+
+    def balanced(self) -> bool:
+        return self.queue.stats().balance() == 0
+
+    def room(self) -> int:
+        """How many items go in; they stay there."""
+        count = 0
+        while self.queue.offer("filler", None):
+            count += 1
+        return count
 
 
 SOURCE = str(Path(workpool.__file__).parent)

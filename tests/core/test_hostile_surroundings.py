@@ -183,7 +183,7 @@ def test_an_exception_that_is_thrown_into_an_idle_worker_costs_no_item(way: str,
 
 @pytest.mark.parametrize("way", ["submit", "call"])
 @pytest.mark.parametrize("before", [True, False])
-@pytest.mark.parametrize("slot", ["_try_acquire", "acquire", "release"])
+@pytest.mark.parametrize("slot", ["try_acquire", "acquire", "release"])
 def test_an_exception_between_two_items_leaves_every_item_with_one_fate(
     slot: str, before: bool, way: str, quiet: None
 ) -> None:

@@ -92,13 +92,17 @@ class Full(Busy):
         assert self.pool.stats().queue_depth == size
 
 
+def looks(busy: Busy) -> None:
+    assert busy.pool.stats().balance() == 0
+
+
 ACTIONS: dict[str, Callable[[Busy], object]] = {
     "submit": lambda busy: busy.pool.submit("new"),
     "submit_wait": lambda busy: busy.pool.submit_wait("new", timeout=0),
     "call": lambda busy: busy.futures.append(busy.pool.call("new")),
     "cancel": lambda busy: busy.futures[0].cancel(),
     "cancel both": lambda busy: [future.cancel() for future in busy.futures],
-    "stats": lambda busy: busy.pool.stats(),
+    "stats": looks,
     "resume": lambda busy: busy.pool.resume(),
     "pause": lambda busy: busy.pool.pause(),
     "grow": lambda busy: busy.pool.resize(2),
@@ -122,16 +126,12 @@ def a_handler_submits(busy: Busy) -> None:
         pass
 
 
-def a_handler_looks(busy: Busy) -> None:
-    assert busy.pool.stats().balance() == 0
-
-
 HANDLERS: dict[str, Callable[[Busy], object]] = {
     "submits": a_handler_submits,
     "cancels": lambda busy: busy.futures[1].cancel(),
     "closes": lambda busy: busy.pool.close(),
     "closes without a drain": lambda busy: busy.pool.close(drain=False),
-    "looks": a_handler_looks,
+    "looks": looks,
 }
 
 
@@ -181,8 +181,8 @@ def interrupt_unless_an_error_is_handled() -> None:
 
 
 SLOTS: dict[str, tuple[str, bool]] = {
-    "before it has tried to take the lock": ("_try_acquire", True),
-    "when it has tried": ("_try_acquire", False),
+    "before it has tried to take the lock": ("try_acquire", True),
+    "when it has tried": ("try_acquire", False),
     "before it has taken the lock": ("acquire", True),
     "when it has taken it": ("acquire", False),
     "before it has given it back": ("release", True),

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.core.kit import Leash, Liar, ManualClock, Puppet, come_who_are_woken, hurried, in_thread
+from tests.core.kit import Leash, Liar, ManualClock, Puppet, Stage, come_who_are_woken, hurried, in_thread
 from workpool import ItemAbandoned, Pool, PoolStopped, QueueFull, StopTimeout
 from workpool import _stopping as stopping
 from workpool._clock import SYSTEM, Clock, Parker, park
@@ -24,49 +24,6 @@ from workpool._state import Waiter
 from workpool._worker import SUCCEEDED
 
 pytestmark = pytest.mark.usefixtures("quiet")
-
-
-class Stage:
-    """A started queue without threads, what waits for room in it, and a clock that lies to who parks."""
-
-    def __init__(self, size: int = 1, workers: int = 1) -> None:
-        self.now = 0.0
-        self.while_parked: Callable[[], object] = lambda: pytest.fail("nobody was to park")
-        clock = Clock(lambda: self.now, self._park)
-        self.queue: ControlledQueue[Any] = ControlledQueue("stage", Fifo(size), workers, clock, None)
-        self.queue.start()
-
-    def _park(self, _: Parker, timeout: float | None) -> bool:
-        event, self.while_parked = self.while_parked, lambda: pytest.fail("parked again")
-        event()
-        return False
-
-    def call(self, item: object) -> ItemFuture[Any]:
-        future: ItemFuture[Any] = ItemFuture(self.queue.withdraw)
-        assert self.queue.offer(item, future)
-        return future
-
-    def waits(self) -> tuple[Waiter, list[None]]:
-        """Somebody else who waits for room, and the wakes that it got."""
-        woken: list[None] = []
-        waiter = Waiter(woken.append)
-        assert not self.queue.enter(("other", 0.0, None), waiter)
-        return waiter, woken
-
-    def queued(self) -> list[object]:
-        return [
-            item for item, _, future in self.queue._line.waiting if future is None or future.place.value != "withdrawn"
-        ]
-
-    def balanced(self) -> bool:
-        return self.queue.stats().balance() == 0
-
-    def room(self) -> int:
-        """How many items go in; they stay there."""
-        count = 0
-        while self.queue.offer("filler", None):
-            count += 1
-        return count
 
 
 # -- who waits for room ------------------------------------------------------------------------
@@ -100,7 +57,7 @@ def test_a_slot_that_is_granted_after_the_last_look_goes_to_the_next(others: int
         assert future.cancel()
         assert not any(woken)
 
-    queue.acquire = Liar(queue.acquire, granted, at=2, before=True)  # the first was to line up
+    queue.try_acquire = Liar(queue.try_acquire, granted, at=2, before=True)  # the first was to line up
     with pytest.raises(QueueFull):
         queue.put_wait("late", None, 0)
     assert stage.queued() == []
@@ -406,9 +363,9 @@ class Taken:
 
     def __init__(self, queue: ControlledQueue[Any], times: int) -> None:
         self.tries = self.blocked = 0
-        self._times, self._try = times, queue._try_acquire
+        self._times, self._try = times, queue.try_acquire
         self._acquire = queue.acquire
-        queue._try_acquire = self.try_acquire
+        queue.try_acquire = self.try_acquire
         queue.acquire = self.acquire
 
     def try_acquire(self) -> bool:
@@ -424,24 +381,25 @@ class Taken:
 def test_who_finds_the_lock_taken_lets_others_run_before_it_blocks(
     times: int, tries: int, blocked: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workpool._queue.PAUSES", (0.0,) * 10)
-    stage = Stage()
+    monkeypatch.setattr("workpool._state.PAUSES", (0.0,) * 10)
+    stage = Stage(workers=2)
+    idle, puppet = Puppet(stage.queue), Puppet(stage.queue)
+    assert idle.comes() is None
     taken = Taken(stage.queue, times)
-    assert stage.queue.offer("item", None)
+    assert stage.queue.offer("item", None)  # which wakes somebody
     assert (taken.tries, taken.blocked) == (tries, blocked)
-    assert stage.queued() == ["item"]
-    stage = Stage()
-    stage.queue.offer("item", None)
-    taken = Taken(stage.queue, times)
-    puppet = Puppet(stage.queue)
     assert puppet.comes() == "item"
+    taken.tries = taken.blocked = 0
+    assert puppet.comes(SUCCEEDED) is None
     assert (taken.tries, taken.blocked) == (tries, blocked)
-    assert in_thread(stage.queue.stats).result().running == 1  # the lock is free
+    assert in_thread(stage.queue.stats).result().succeeded == 1  # the lock is free
 
 
 def test_a_submit_blocks_on_the_lock_for_as_long_as_another_thread_holds_it() -> None:
     stage = Stage()
     queue = stage.queue
+    puppet = Puppet(queue)
+    assert puppet.comes() is None
     held, blocks = threading.Event(), threading.Event()
     real = queue.acquire
 
@@ -454,9 +412,10 @@ def test_a_submit_blocks_on_the_lock_for_as_long_as_another_thread_holds_it() ->
     holding = in_thread(hold)
     assert held.wait(20)
     queue.acquire = Liar(real, blocks.set, before=True)
-    assert queue.offer("item", None)
+    assert queue.offer("item", None)  # which wakes the worker
     holding.result()
     assert stage.queued() == ["item"]
+    assert puppet.wakes == 1
 
 
 # -- stops -------------------------------------------------------------------------------------
@@ -690,7 +649,7 @@ def test_an_item_that_comes_between_start_and_close_before_there_is_a_worker_is_
 
 def test_a_worker_that_is_enlisted_as_the_pool_closes_is_not_brought() -> None:
     pool: Pool[int, int] = Pool(abs, workers=2)
-    pool._queue.acquire = Liar(pool._queue.acquire, lambda: in_thread(pool.close).result(), at=2, before=True)
+    pool._queue.try_acquire = Liar(pool._queue.try_acquire, lambda: in_thread(pool.close).result(), at=2, before=True)
     pool.start()
     assert not pool._queue.workers
     assert pool.stop().clean

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from tests.docs.pages import ROOT, blocks, page, rows, section
-from workpool import _queue
+from workpool import _state
 from workpool._core import lifecycle
 from workpool._stopping import GRACE
 
@@ -49,7 +49,7 @@ def test_the_order_is_that_of_the_contract() -> None:
 
 
 def test_the_numbers_are_those_of_the_code() -> None:
-    assert len(_queue.PAUSES) == 39
+    assert len(_state.PAUSES) == 39
     assert "some forty times and longer each time" in ARCHITECTURE
     assert GRACE == 0.5
     assert "half a second" in ARCHITECTURE

@@ -48,6 +48,20 @@ class Ledger:
         self.refused_not_started = 0
         self.refused_stopped = 0
 
+    def counts(self) -> tuple[int, ...]:
+        """All of them, of one moment: no call comes between the reading of one and the next."""
+        return (
+            self.accepted,
+            self.running,
+            self.succeeded,
+            self.failed,
+            self.cancelled,
+            self.abandoned,
+            self.refused_full,
+            self.refused_not_started,
+            self.refused_stopped,
+        )
+
 
 class Tally:
     """Durations of one worker: run times by status, and how long its items had waited in the queue."""
