@@ -3,6 +3,7 @@
 from workpool._context import Context, current
 from workpool._core.ledger import Histogram, PoolStats
 from workpool._core.report import Abandoned, DrainReport
+from workpool._fate import Hooks
 from workpool.errors import (
     ItemAbandoned,
     NameTaken,
@@ -14,7 +15,6 @@ from workpool.errors import (
     StopTimeout,
 )
 from workpool.pool import Pool
-from workpool.workers.threads import Hooks
 
 __all__ = [
     "Abandoned",

@@ -1,18 +1,28 @@
 """The one source of time: a reading, and a wait that somebody else can end.
 
-Whatever waits, waits through a `Clock`, so that a manual clock can drive stops and timeouts in tests.
+Whatever waits, waits through a `Clock`, so that a manual clock can drive stops and timeouts in tests. What waits is
+written once, as `Steps`: a generator that gives the seconds that it wants to wait for, and looks again after each
+wait, however that ended. `sit` runs one in a thread; a task has a way of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from threading import TIMEOUT_MAX
 from time import perf_counter
-from typing import Final
+from typing import Final, TypeVar
 
-__all__ = ["SYSTEM", "Clock", "Parker", "park"]
+__all__ = ["SYSTEM", "Clock", "Parker", "Steps", "Wake", "park", "sit"]
+
+R = TypeVar("R")
+
+Wake = Callable[[None], object]
+"""Ends a wait, from any thread, signal handler or finalizer. May come twice, and when nobody waits."""
+
+Steps = Generator[float | None, None, R]
+"""Seconds to wait for (None: until woken), again and again; returns what it waited for. To be closed."""
 
 Parker = SimpleQueue[None]
 """Where one thread waits: `put(None)` wakes it. A wake is never lost, may come twice (the sleeper looks again
@@ -37,6 +47,20 @@ class Clock:
 
     now: Callable[[], float]
     park: Callable[[Parker, float | None], bool]
+
+
+def sit(clock: Clock, start: Callable[[Wake], Steps[R]]) -> R:
+    """Run what waits in this thread. `start` gets what wakes it."""
+    parker = Parker()
+    steps = start(parker.put)
+    try:
+        while True:
+            clock.park(parker, next(steps))
+    except StopIteration as end:
+        result: R = end.value
+        return result
+    finally:
+        steps.close()
 
 
 SYSTEM: Final = Clock(perf_counter, park)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from math import inf
 from typing import TypeVar
 
-from workpool._clock import Parker
+from workpool._clock import Steps, Wake
 from workpool._core.lifecycle import NOT_ACCEPTING, Event, after
 from workpool._queue import BoundedQueue
 from workpool._state import section
@@ -128,8 +128,8 @@ class ControlledQueue(BoundedQueue[T]):
         self.tell_handed_back()
 
     @section
-    def _cut(self, now: float) -> list[Callable[[None], object]]:
-        cancels: list[Callable[[None], object]] = []
+    def _cut(self, now: float) -> list[Wake]:
+        cancels: list[Wake] = []
         if self.cut_at is None:
             self.cut_at = now
         self.hand_back(cut=True)
@@ -170,44 +170,42 @@ class ControlledQueue(BoundedQueue[T]):
         self._announce()
 
     @section
-    def on_cancel(self, worker: Worker[T], wake: Callable[[None], object]) -> bool:
+    def on_cancel(self, worker: Worker[T], wake: Wake) -> bool:
         """Have `wake` called when `worker` is asked to end early; False if it was."""
         worker.cancels = [*worker.cancels, wake]
         return not worker.cancelled
 
     @section
-    def off_cancel(self, worker: Worker[T], wake: Callable[[None], object]) -> None:
+    def off_cancel(self, worker: Worker[T], wake: Wake) -> None:
         """Undo `on_cancel`."""
         worker.cancels = [other for other in worker.cancels if other is not wake]
 
-    def wait(self, reached: Callable[[], bool], limit: Callable[[], float | None]) -> bool:
+    def waiting(self, reached: Callable[[], bool], limit: Callable[[], float | None], wake: Wake) -> Steps[bool]:
         """Wait until `reached()`, which is asked under the lock after each change, or until the time `limit()`.
 
         `limit` is asked again after each wake, because a second stop may bring it nearer. None: no limit.
         False when the time was up.
         """
         self.insist_outside()
-        parker = Parker()
-        wake = parker.put
         try:
             while not self._look_in(wake, reached):
                 until = limit()
                 now = self._now()
                 if until is not None and until <= now:
                     return False
-                self.clock.park(parker, None if until is None else until - now)
+                yield None if until is None else until - now
         finally:
             self._forget(wake)
         return True
 
     @section
-    def _look_in(self, wake: Callable[[None], object], reached: Callable[[], bool]) -> bool:
+    def _look_in(self, wake: Wake, reached: Callable[[], bool]) -> bool:
         if wake not in self._sleepers:
             self._sleepers.append(wake)
         return reached()
 
     @section
-    def _forget(self, wake: Callable[[None], object]) -> None:
+    def _forget(self, wake: Wake) -> None:
         if wake in self._sleepers:
             self._sleepers.remove(wake)
 

@@ -23,12 +23,14 @@ Rules that hold here:
 from __future__ import annotations
 
 import sys
+from bisect import bisect_left
 from collections.abc import Iterator
-from typing import Any, NoReturn, TypeVar
+from math import inf
+from typing import Any, Final, NoReturn, TypeVar
 
-from workpool._clock import Parker
+from workpool._clock import Steps, Wake
 from workpool._core.discipline import Line
-from workpool._core.ledger import Ledger
+from workpool._core.ledger import BOUNDS, Ledger
 from workpool._core.lifecycle import NOT_ACCEPTING, Event, after
 from workpool._future import ItemFuture, Place
 from workpool._state import GIL, QueueState, Waiter, section
@@ -38,6 +40,10 @@ from workpool.errors import PoolNotStarted, QueueFull
 __all__ = ["BoundedQueue"]
 
 T = TypeVar("T")
+
+
+FIRST: Final = BOUNDS[0]
+EDGES: Final = (0.0, *BOUNDS, inf)
 
 
 class BoundedQueue(QueueState[T]):
@@ -106,21 +112,21 @@ class BoundedQueue(QueueState[T]):
             self._waiters[waiter] = None
         return entered
 
-    def put_wait(self, item: T, future: ItemFuture[Any] | None, timeout: float | None) -> None:
+    def entering(self, item: T, future: ItemFuture[Any] | None, timeout: float | None, wake: Wake) -> Steps[None]:
         """Accept the item as soon as there is room, within `timeout` seconds (None: for ever).
 
-        Raises what `offer` does, and `QueueFull` when the time is up.
+        Raises what `offer` does, and `QueueFull` when the time is up. Whatever it raises, also into its wait,
+        means that the item was not accepted.
         """
         self.insist_outside()
-        parker = Parker()
-        waiter = Waiter(parker.put)
+        waiter = Waiter(wake)
         until = None if timeout is None else self._now() + timeout
         try:
             while not self.enter((item, self._now(), future), waiter):
                 left = None if until is None else until - self._now()
                 if left is not None and left <= 0:
                     self.refuse()
-                self.clock.park(parker, left)
+                yield left
         except BaseException:
             try:
                 self.forsake(waiter)
@@ -207,8 +213,11 @@ class BoundedQueue(QueueState[T]):
 
     # -- the worker's side ---------------------------------------------------------------------
 
-    def takes(self, worker: Worker[T]) -> Iterator[Entry[T] | None]:
+    def takes(self, worker: Worker[T]) -> Iterator[Entry[T] | None]:  # noqa: PLR0912, PLR0915 - one frame for each item
         """Settle what `worker` finished (`worker.fate`) and give it the next entry, in one section, at each step.
+
+        Records how long the one ran and the other waited, up to `worker.at`, before it settles: so a snapshot
+        never has more fates than durations.
 
         None: nothing to take now. The worker ends if it is `leaving`; else it waits for its wake and
         comes again. A generator, because its locals and its resumption cost 20 % of an item less than
@@ -218,7 +227,19 @@ class BoundedQueue(QueueState[T]):
         try_acquire, release, settle_and_take = self.try_acquire, self.release, self._settle_and_take
         ledger = self.ledger
         waiters = self._waiters
+        tally = worker.tally
+        success, wait = tally.success, tally.wait
+        bucket, low, high = 0, 0.0, FIRST
         while True:
+            at = worker.at
+            if worker.fate == SUCCEEDED:
+                ran = at - worker.began
+                if ran < FIRST:
+                    success[0] += 1
+                else:
+                    success[bisect_left(BOUNDS, ran)] += 1
+                tally.success_sum += ran
+            worker.began = at
             line = self._line
             waiting = line.waiting
             pop = line.pop
@@ -245,7 +266,16 @@ class BoundedQueue(QueueState[T]):
                     except RuntimeError:
                         pass
                     raise
-            yield worker.entry
+            entry = worker.entry
+            if entry is not None:
+                waited = at - entry[1]
+                if not low < waited <= high:  # waits are alike from one item to the next: most need no search
+                    waited = max(waited, 0.0)  # the item may have come after the clock was read
+                    bucket = bisect_left(BOUNDS, waited)
+                    low, high = EDGES[bucket], EDGES[bucket + 1]
+                wait[bucket] += 1
+                tally.wait_sum += waited
+            yield entry
 
     def _settle_and_take(self, worker: Worker[T], ledger: Ledger) -> None:
         """The same under the lock, where there is more to see to, or another thread may come at any time."""

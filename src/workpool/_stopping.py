@@ -18,15 +18,17 @@ import traceback
 import weakref
 from collections.abc import Mapping
 from concurrent.futures import InvalidStateError
+from functools import partial
 from typing import Any, Final, TypeVar
 
+from workpool._clock import Steps, Wake, sit
 from workpool._control import ControlledQueue
 from workpool._core.report import Abandoned, DrainReport
 from workpool._future import ItemFuture, Place
 from workpool._state import section
 from workpool.errors import ItemAbandoned, StopTimeout
 
-__all__ = ["GRACE", "stop", "watch"]
+__all__ = ["GRACE", "stop", "stopping", "watch"]
 
 T = TypeVar("T")
 
@@ -37,16 +39,16 @@ context to return and a rollback to be written, short enough not to outgrow a de
 log = logging.getLogger("workpool")
 
 
-def stop(queue: ControlledQueue[T], timeout: float | None, drain: bool) -> DrainReport[T]:
+def stopping(queue: ControlledQueue[T], timeout: float | None, drain: bool, wake: Wake) -> Steps[DrainReport[T]]:
     """Close, wait for the workers, give up those that the timeout leaves. Raises `StopTimeout`."""
     queue.insist_outside()
     if queue.report is not None:
         _tell_all(queue)
         return queue.report
     queue.close(drain, None if timeout is None else queue.clock.now() + timeout)
-    if not queue.wait(lambda: not queue.workers, lambda: queue.deadline):
+    if not (yield from queue.waiting(lambda: not queue.workers, lambda: queue.deadline, wake)):
         queue.cut()
-        queue.wait(lambda: not queue.workers, lambda: (queue.cut_at or 0.0) + GRACE)
+        yield from queue.waiting(lambda: not queue.workers, lambda: (queue.cut_at or 0.0) + GRACE, wake)
     stacks = _stacks(queue)
     queue.abandon()
     report = _conclude(queue, queue.clock.now(), stacks)
@@ -54,6 +56,11 @@ def stop(queue: ControlledQueue[T], timeout: float | None, drain: bool) -> Drain
     if not report.clean:
         raise StopTimeout(str(report), report)
     return report
+
+
+def stop(queue: ControlledQueue[T], timeout: float | None, drain: bool) -> DrainReport[T]:
+    """`stopping`, in this thread."""
+    return sit(queue.clock, partial(stopping, queue, timeout, drain))
 
 
 @section

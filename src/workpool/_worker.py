@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from workpool._core.ledger import Tally
 from workpool._future import ItemFuture
+
+if TYPE_CHECKING:
+    from asyncio import Task  # at run time it would cost whoever has no event loop the import
 
 __all__ = ["DISOWNED", "FAILED", "NONE", "PARKED", "SUCCEEDED", "TELLING", "Entry", "Worker"]
 
@@ -33,9 +36,21 @@ class Worker(Generic[T]):
     """One worker. Fields belong to the queue's lock, except where they say otherwise."""
 
     __slots__ = (
-        "began", "cancelled", "cancels", "entry", "fate", "ident", "leaving", "name", "pending", "tally", "telling",
+        "at",
+        "began",
+        "cancelled",
+        "cancels",
+        "entry",
+        "fate",
+        "ident",
+        "leaving",
+        "name",
+        "pending",
+        "tally",
+        "task",
+        "telling",
         "wake",
-    )  # fmt: skip
+    )
 
     def __init__(self, name: str, wake: Callable[[None], object]) -> None:
         self.name = name
@@ -45,8 +60,10 @@ class Worker(Generic[T]):
         """Written by the worker alone, without the lock."""
         self.entry: Entry[T] | None = None
         """What it runs."""
+        self.at = 0.0
+        """The clock, when it last came from an item or a wait. Written by the worker without the lock."""
         self.began = 0.0
-        """Since when. Written by the worker without the lock, always before it takes an entry."""
+        """Since when it runs its entry. Written without the lock, always before it takes one."""
         self.fate = NONE
         """What became of its entry. Written by the worker without the lock, read when it comes."""
         self.pending = NONE
@@ -60,6 +77,8 @@ class Worker(Generic[T]):
         """What to call when that happens."""
         self.ident: int | None = None
         """Its thread's, to find the stack; None until it has arrived."""
+        self.task: Task[None] | None = None
+        """Itself, if it is a task in that thread."""
 
     @property
     def item(self) -> T:

@@ -8,20 +8,22 @@ import warnings
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from workpool import _stopping, metrics
-from workpool._clock import SYSTEM, Clock
+from workpool._clock import SYSTEM, Clock, sit
 from workpool._context import is_worker_of
 from workpool._control import ControlledQueue
 from workpool._core.discipline import Fifo
 from workpool._core.ledger import PoolStats
 from workpool._core.lifecycle import Event, State, after
 from workpool._core.report import DrainReport
+from workpool._fate import Hooks
 from workpool._future import ItemFuture
 from workpool.errors import PoolError, StopTimeout
-from workpool.workers.threads import Hooks, Threads
+from workpool.workers.threads import Threads
 
 if TYPE_CHECKING:
     from typing import Self
@@ -154,7 +156,8 @@ class Pool(Generic[T, R]):
         function of this pool for room in this pool deadlocks if all workers do it.
         """
         if not self._queue.offer(item, None):
-            self._queue.put_wait(item, None, _seconds("timeout", timeout))
+            queue = self._queue
+            sit(queue.clock, partial(queue.entering, item, None, _seconds("timeout", timeout)))
 
     def call(self, item: T) -> ItemFuture[R]:
         """Submit, and have the result: a `concurrent.futures.Future`.
@@ -181,7 +184,7 @@ class Pool(Generic[T, R]):
         try:
             for item in items:
                 future: ItemFuture[R] = ItemFuture(queue.withdraw)
-                queue.put_wait(item, future, None)
+                sit(queue.clock, partial(queue.entering, item, future, None))
                 flight.append(future)
                 while flight and (len(flight) >= window or flight[0].done()):
                     yield flight.popleft().result()
@@ -232,7 +235,7 @@ class Pool(Generic[T, R]):
         self._refuse_worker("join", "a future of call()")
         queue = self._queue
         until = None if seconds is None else queue.clock.now() + seconds
-        return queue.wait(lambda: queue.idle, lambda: until)
+        return sit(queue.clock, partial(queue.waiting, lambda: queue.idle, lambda: until))
 
     def pause(self) -> None:
         """Let no worker take another item until `resume`; what runs goes on, and items are still accepted.

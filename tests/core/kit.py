@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar, cast
 import pytest
 
 import workpool
-from workpool._clock import Clock, Parker, park
+from workpool._clock import Clock, Parker, park, sit
 from workpool._control import ControlledQueue
 from workpool._core.discipline import Fifo
 from workpool._future import ItemFuture
@@ -220,6 +220,12 @@ class Stage:
         waiter = Waiter(woken.append)
         assert not self.queue.enter(("other", 0.0, None), waiter)
         return waiter, woken
+
+    def put_wait(self, item: object, future: None, timeout: float | None) -> None:
+        sit(self.queue.clock, partial(self.queue.entering, item, future, timeout))
+
+    def joins(self, until: float) -> bool:
+        return sit(self.queue.clock, partial(self.queue.waiting, lambda: self.queue.idle, lambda: until))
 
     def queued(self) -> list[object]:
         return [

@@ -38,7 +38,7 @@ def test_a_slot_that_is_granted_as_the_timeout_expires_is_used() -> None:
         stage.now += 5
 
     stage.while_parked = granted_and_expired
-    stage.queue.put_wait("late", None, 5)
+    stage.put_wait("late", None, 5)
     assert stage.queued() == ["late"]
     assert stage.room() == 0
     assert stage.balanced()
@@ -59,7 +59,7 @@ def test_a_slot_that_is_granted_after_the_last_look_goes_to_the_next(others: int
 
     queue.try_acquire = Liar(queue.try_acquire, granted, at=2, before=True)  # the first was to line up
     with pytest.raises(QueueFull):
-        queue.put_wait("late", None, 0)
+        stage.put_wait("late", None, 0)
     assert stage.queued() == []
     assert woken == [[None]] * others
     assert stage.room() == 1 - others
@@ -81,7 +81,7 @@ def test_a_waiter_that_is_interrupted_passes_on_the_slot_that_was_kept_for_it(gr
 
     stage.while_parked = interrupted
     with pytest.raises(KeyboardInterrupt):
-        stage.queue.put_wait("interrupted", None, None)
+        stage.put_wait("interrupted", None, None)
     if not granted:
         assert woken == []
         future.cancel()  # goes to who still waits, not to who left
@@ -101,7 +101,7 @@ def test_a_close_between_the_grant_and_the_waiters_return_keeps_its_item_out() -
 
     stage.while_parked = granted_and_closed
     with pytest.raises(PoolStopped):
-        stage.queue.put_wait("late", None, None)
+        stage.put_wait("late", None, None)
     assert stage.queue.ledger.accepted == 1
     assert stage.balanced()
 
@@ -134,7 +134,7 @@ def test_a_handler_that_closes_while_a_waiter_lines_up_does_not_leave_it_asleep(
     stage.call("first")
     stage.queue._waiters = LyingWaiters("pop", lambda: stage.queue.close(drain=True))
     with pytest.raises(PoolStopped):
-        stage.queue.put_wait("late", None, None)  # parks if it has lined up, and nobody would wake it
+        stage.put_wait("late", None, None)  # parks if it has lined up, and nobody would wake it
     assert not stage.queue._waiters
 
 

@@ -101,7 +101,7 @@ def abandon(scene: Scene) -> None:
 def wait_for_room(scene: Scene) -> None:
     scene.while_parked = lambda: None
     try:
-        scene.queue.put_wait("late", None, 0)
+        scene.put_wait("late", None, 0)
     except QueueFull:
         return
     scene.items.append("late")
@@ -122,7 +122,7 @@ STEERING: dict[str, Callable[[Scene], object]] = {
     "cancel": lambda scene: scene.futures[0].cancel(),
     "cancel both": lambda scene: [future.cancel() for future in scene.futures],
     "stats": looks,
-    "join": lambda scene: scene.queue.wait(lambda: scene.queue.idle, lambda: 0.0),
+    "join": lambda scene: scene.joins(0.0),
     "pause": pause_and_resume,
     "shrink": lambda scene: scene.queue.resize(1),
     "close": lambda scene: scene.queue.close(drain=True),

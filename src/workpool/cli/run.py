@@ -16,6 +16,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from workpool import metrics
+from workpool._fate import Hooks
 from workpool.cli import leftover, paths
 from workpool.cli.job import Job, signals
 from workpool.cli.output import Done
@@ -24,7 +25,6 @@ from workpool.cli.target import Decode, Undecodable, decoder, encode, load, one_
 from workpool.cli.wrong import Wrong
 from workpool.pool import Pool
 from workpool.sources.lines import STDIN, Line, Window, joined, total_bytes
-from workpool.workers.threads import Hooks
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
