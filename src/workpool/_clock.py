@@ -12,9 +12,12 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from threading import TIMEOUT_MAX
 from time import perf_counter
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
-__all__ = ["SYSTEM", "Clock", "Parker", "Steps", "Wake", "park", "sit"]
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop  # at run time it would cost whoever has no event loop the import
+
+__all__ = ["SYSTEM", "Clock", "Parker", "Steps", "Wake", "later", "park", "sit"]
 
 R = TypeVar("R")
 
@@ -41,12 +44,22 @@ def park(parker: Parker, timeout: float | None) -> bool:
     return True
 
 
+def later(loop: AbstractEventLoop, seconds: float, wake: Wake) -> Callable[[], object]:
+    """Have `wake` called by the event loop, after so many seconds of its own clock."""
+    return loop.call_later(seconds, wake, None).cancel
+
+
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """`now()` in seconds, from any origin, never backwards; `park(parker, seconds)` waits."""
+    """`now()` in seconds, from any origin, never backwards; `park(parker, seconds)` waits, in a thread.
+
+    `later(loop, seconds, wake)` has `wake` called after so many seconds, for a task that waits in that event loop;
+    what it returns is called to undo it.
+    """
 
     now: Callable[[], float]
     park: Callable[[Parker, float | None], bool]
+    later: Callable[[AbstractEventLoop, float, Wake], Callable[[], object]] = later
 
 
 def sit(clock: Clock, start: Callable[[Wake], Steps[R]]) -> R:

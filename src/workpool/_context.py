@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 from threading import get_ident
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from workpool._clock import Parker
 from workpool._control import ControlledQueue
 from workpool._worker import Worker
+
+if TYPE_CHECKING:
+    from asyncio import Task
 
 __all__ = ["Context", "current", "enter", "is_worker_of"]
 
@@ -23,8 +26,11 @@ class Context:
         self._worker = worker
 
     def is_here(self, queue: ControlledQueue[Any]) -> bool:
-        """Whether this thread is a worker of `queue`. (A context can be copied to other threads.)"""
-        return self._queue is queue and self._worker.ident == get_ident()
+        """Whether this is a worker of `queue`. (A context can be copied to other threads and tasks.)"""
+        worker = self._worker
+        return (
+            self._queue is queue and worker.ident == get_ident() and (worker.task is None or _is_current(worker.task))
+        )
 
     @property
     def pool(self) -> str:
@@ -47,13 +53,29 @@ class Context:
         return self._worker.cancelled
 
     def sleep(self, seconds: float) -> bool:
-        """Sleep, but wake at once when the item is asked to end early. True if the whole time passed."""
+        """Sleep, but wake at once when the item is asked to end early. True if the whole time passed.
+
+        Raises RuntimeError on an event loop: a task has `asyncio.sleep`, which ends by its cancellation.
+        """
+        if self._worker.task is not None:
+            raise RuntimeError(
+                "current().sleep() would hold up the event loop; use asyncio.sleep(), which is cancelled"
+            )
         parker = Parker()
         wake = parker.put
         try:
             return self._queue.on_cancel(self._worker, wake) and not self._queue.clock.park(parker, seconds)
         finally:
             self._queue.off_cancel(self._worker, wake)
+
+
+def _is_current(task: Task[None]) -> bool:
+    from asyncio import current_task  # whoever has a task has imported it
+
+    try:
+        return current_task() is task
+    except RuntimeError:  # no event loop runs here
+        return False
 
 
 _current: Final[ContextVar[Context]] = ContextVar("workpool.current")

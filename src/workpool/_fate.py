@@ -48,10 +48,7 @@ def failed(queue: ControlledQueue[T], worker: Worker[T], hooks: Hooks[T], error:
     if future is not None:
         if queue.settle(worker):
             future.set_exception(error)
-        del (
-            future,
-            entry,
-        )  # else the exception's traceback keeps this frame, and this frame the future and its exception
+        del future, entry  # else the traceback keeps this frame, and the frame the future and its exception
         return
     if worker.pending == DISOWNED:
         return

@@ -102,6 +102,7 @@ class QueueState(Generic[T]):
         "done_at_close",
         "foreign",
         "handed_back",
+        "is_dead",
         "ledger",
         "lost",
         "name",
@@ -125,6 +126,8 @@ class QueueState(Generic[T]):
         """How many workers there are to be."""
         self.stop_timeout = stop_timeout
         """Seconds (None: no limit) for a stop that nobody called: at the end of a `with` block, and at exit."""
+        self.is_dead: Callable[[], bool] = bool
+        """Whether the workers will never come again, so that waiting for them is in vain. The driver's to set."""
         self.foreign = False
         """This process is a fork of the one that has the workers."""
         self.state = State.NEW

@@ -19,14 +19,19 @@ import weakref
 from collections.abc import Mapping
 from concurrent.futures import InvalidStateError
 from functools import partial
-from typing import Any, Final, TypeVar
+from math import inf
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from workpool._clock import Steps, Wake, sit
 from workpool._control import ControlledQueue
 from workpool._core.report import Abandoned, DrainReport
 from workpool._future import ItemFuture, Place
 from workpool._state import section
+from workpool._worker import Worker
 from workpool.errors import ItemAbandoned, StopTimeout
+
+if TYPE_CHECKING:
+    from asyncio import Task
 
 __all__ = ["GRACE", "stop", "stopping", "watch"]
 
@@ -46,9 +51,9 @@ def stopping(queue: ControlledQueue[T], timeout: float | None, drain: bool, wake
         _tell_all(queue)
         return queue.report
     queue.close(drain, None if timeout is None else queue.clock.now() + timeout)
-    if not (yield from queue.waiting(lambda: not queue.workers, lambda: queue.deadline, wake)):
+    if not (yield from queue.waiting(lambda: not queue.workers, lambda: _until(queue), wake)):
         queue.cut()
-        yield from queue.waiting(lambda: not queue.workers, lambda: (queue.cut_at or 0.0) + GRACE, wake)
+        yield from queue.waiting(lambda: not queue.workers, lambda: _until(queue), wake)
     stacks = _stacks(queue)
     queue.abandon()
     report = _conclude(queue, queue.clock.now(), stacks)
@@ -58,13 +63,20 @@ def stopping(queue: ControlledQueue[T], timeout: float | None, drain: bool, wake
     return report
 
 
+def _until(queue: ControlledQueue[Any]) -> float | None:
+    """When to wait no longer for the workers: now, if none will ever come."""
+    if queue.is_dead():
+        return -inf
+    return queue.deadline if queue.cut_at is None else queue.cut_at + GRACE
+
+
 def stop(queue: ControlledQueue[T], timeout: float | None, drain: bool) -> DrainReport[T]:
     """`stopping`, in this thread."""
     return sit(queue.clock, partial(stopping, queue, timeout, drain))
 
 
 @section
-def _conclude(queue: ControlledQueue[T], now: float, stacks: Mapping[int, str]) -> DrainReport[T]:
+def _conclude(queue: ControlledQueue[T], now: float, stacks: Mapping[Worker[T], str]) -> DrainReport[T]:
     """The one report. In one section: of two stops at once, one writes and both read."""
     if queue.report is None:
         stats = queue.stats()
@@ -76,7 +88,7 @@ def _conclude(queue: ControlledQueue[T], now: float, stacks: Mapping[int, str]) 
             drained=stats.processed - queue.done_at_close,
             unprocessed=tuple(item for item, _, future in queue.handed_back or () if _never_ran(future)),
             abandoned=tuple(
-                Abandoned(entry[0], worker.name, max(0.0, now - worker.began), stacks.get(worker.ident or 0, ""))
+                Abandoned(entry[0], worker.name, max(0.0, now - worker.began), stacks.get(worker, ""))
                 for worker, entry in queue.lost
             ),
             drain_seconds=cut_at - closed_at,
@@ -113,10 +125,37 @@ def _tell_all(queue: ControlledQueue[Any]) -> None:
 _STACK_LINE: Final = re.compile(r'  File "(?P<file>.*)", line (?P<line>\d+) in (?P<name>.*)')
 
 
-def _stacks(queue: ControlledQueue[Any]) -> dict[int, str]:
-    """Where the worker threads are, by their idents, as a traceback prints it."""
-    if not any(worker.entry is not None for worker in list(queue.workers)):
-        return {}
+def _stacks(queue: ControlledQueue[T]) -> dict[Worker[T], str]:
+    """Where the workers are that have an item in hand, as a traceback prints it."""
+    busy = [worker for worker in list(queue.workers) if worker.entry is not None]
+    threads = _threads_stacks() if any(worker.task is None or _is_running(worker.task) for worker in busy) else {}
+    return {
+        worker: threads.get(worker.ident or 0, "")
+        if worker.task is None or _is_running(worker.task)
+        else _task_stack(worker.task)
+        for worker in busy
+    }
+
+
+def _is_running(task: Task[None]) -> bool:
+    """It holds up its event loop at this moment: where it is, its thread's stack says."""
+    return bool(getattr(task.get_coro(), "cr_running", False))
+
+
+def _task_stack(task: Task[None]) -> str:
+    """Down to the innermost coroutine that it waits in."""
+    frames: list[traceback.FrameSummary] = []
+    coroutine: Any = task.get_coro()
+    while coroutine is not None:
+        frame = getattr(coroutine, "cr_frame", None)
+        if frame is not None:
+            frames.append(traceback.FrameSummary(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name))
+        coroutine = getattr(coroutine, "cr_await", None)
+    return "".join(traceback.format_list(frames))
+
+
+def _threads_stacks() -> dict[int, str]:
+    """Where the threads are, by their idents."""
     if not getattr(sys, "_is_gil_enabled", lambda: True)():
         frames = sys._current_frames()  # pyright: ignore[reportPrivateUsage]
         return {ident: "".join(traceback.format_stack(frame)) for ident, frame in frames.items()}

@@ -7,13 +7,14 @@ import logging
 import warnings
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypedDict, TypeVar, Unpack, overload
 
 from workpool import _stopping, metrics
-from workpool._clock import SYSTEM, Clock, sit
+from workpool._clock import SYSTEM, Clock, Steps, Wake, sit
 from workpool._context import is_worker_of
 from workpool._control import ControlledQueue
 from workpool._core.discipline import Fifo
@@ -30,10 +31,13 @@ if TYPE_CHECKING:
 
     from prometheus_client import CollectorRegistry
 
+    from workpool.workers import tasks
+
 __all__ = ["DEFAULT_QUEUE_SIZE", "DEFAULT_STOP_TIMEOUT", "DEFAULT_WORKERS", "Pool"]
 
 T = TypeVar("T")
 R = TypeVar("R")
+S = TypeVar("S")
 
 DEFAULT_WORKERS: Final = 10
 DEFAULT_QUEUE_SIZE: Final = 1000
@@ -42,18 +46,35 @@ DEFAULT_STOP_TIMEOUT: Final = 30.0
 log = logging.getLogger("workpool")
 
 
-class Pool(Generic[T, R]):
-    """A bounded queue of items of type `T` and the threads that run `process` on them.
+class Options(TypedDict, Generic[T], total=False):
+    """The arguments of `Pool` that have defaults; it says what they mean."""
 
-    Constructing it starts nothing. `with pool:` starts the workers and, at the end of the block, drains:
-    every accepted item has met its fate, or `StopTimeout` says which have not. A pool starts once.
+    workers: int | None
+    queue_size: int | None
+    name: str | None
+    hooks: Hooks[T] | None
+    stop_timeout: float | None
+    metrics: bool | CollectorRegistry | None
+    metrics_prefix: str | None
+    clock: Clock
+
+
+class Pool(Generic[T, R]):
+    """A bounded queue of items of type `T` and the workers that run `process` on them.
+
+    If `process` is an `async def`, the workers are tasks: of the event loop that runs where the pool is started,
+    or, where none does, of one in a thread of its own. Else they are threads.
+
+    Constructing it starts nothing. `with pool:` or `async with pool:` starts the workers and, at the end of the
+    block, drains: every accepted item has met its fate, or `StopTimeout` says which have not. A pool starts once.
     All methods may be called from any thread; from a process function, a hook or a signal handler too,
-    except those that wait.
+    except those that wait. Those that wait have a form for tasks, of any event loop and with either kind of
+    worker: `asubmit`, `acall`, `amap`, `astop`, `ajoin`.
 
     Args:
         process: called with each item, in a worker. What it raises, SystemExit included, fails the item
             and leaves the worker alive; it is logged and given to the hook, or to the future if there is one.
-        workers: how many threads; None is the default of 10.
+        workers: how many threads or tasks; None is the default of 10.
         queue_size: how many accepted items may wait for a worker; None is the default of 1000.
         name: for metrics, logs and threads; by default the function's.
         hooks: what to call when an item fails that has no future.
@@ -69,9 +90,15 @@ class Pool(Generic[T, R]):
         ImportError: metrics are wanted, and prometheus_client is not installed.
     """
 
+    @overload
+    def __init__(self, process: Callable[[T], Coroutine[Any, Any, R]], **options: Unpack[Options[T]]) -> None: ...
+
+    @overload
+    def __init__(self, process: Callable[[T], R], **options: Unpack[Options[T]]) -> None: ...
+
     def __init__(
         self,
-        process: Callable[[T], R],
+        process: Callable[[T], Any],
         *,
         workers: int | None = None,
         queue_size: int | None = None,
@@ -91,7 +118,9 @@ class Pool(Generic[T, R]):
             clock,
             _seconds("stop_timeout", stop_timeout),
         )
-        self._threads = Threads(self._queue, process, Hooks() if hooks is None else hooks)
+        self._driver = _driver(self._queue, process, Hooks() if hooks is None else hooks)
+        self._offer = self._driver.offer
+        self._offer_waiting = self._driver.offer_waiting
         self._export = _exporter(metrics, metrics_prefix, self._queue)
         _stopping.watch(self._queue)
         weakref.finalize(self, _dropped, self._queue).atexit = False
@@ -114,7 +143,7 @@ class Pool(Generic[T, R]):
             if self._export is not None:
                 self._export.register()
             self._queue.start()
-            self._threads.fill()
+            self._driver.fill()
         except PoolError:
             raise
         except BaseException:
@@ -123,14 +152,31 @@ class Pool(Generic[T, R]):
             raise
 
     def __enter__(self) -> Self:
+        self._driver.refuse_to_block("the end of a `with` block", "`async with`")
         self.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
+        with self._noted_on(error):
             self.stop(self._queue.stop_timeout)
+
+    async def __aenter__(self) -> Self:
+        self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._noted_on(error):
+            await self.astop(self._queue.stop_timeout)
+
+    @contextmanager
+    def _noted_on(self, error: BaseException | None) -> Generator[None, None, None]:
+        """A `StopTimeout` at the end of a block does not hide what the block itself raised."""
+        try:
+            yield
         except StopTimeout as cut:
             if error is None:
                 raise
@@ -145,7 +191,7 @@ class Pool(Generic[T, R]):
         Raises `QueueFull`, `PoolNotStarted` or `PoolStopped`; each means that the item was not accepted.
         Costs about half a microsecond.
         """
-        if not self._queue.offer(item, None):
+        if not self._offer(item, None):
             self._queue.refuse()
 
     def submit_wait(self, item: T, timeout: float | None = None) -> None:
@@ -155,9 +201,18 @@ class Pool(Generic[T, R]):
         as soon as the pool closes; each means that the item was not accepted. Waiting in a process
         function of this pool for room in this pool deadlocks if all workers do it.
         """
-        if not self._queue.offer(item, None):
-            queue = self._queue
-            sit(queue.clock, partial(queue.entering, item, None, _seconds("timeout", timeout)))
+        if not self._offer_waiting(item, None):
+            self._sit(
+                "submit_wait()", "asubmit()", partial(self._queue.entering, item, None, _seconds("timeout", timeout))
+            )
+
+    async def asubmit(self, item: T, timeout: float | None = None) -> None:
+        """`submit_wait` for tasks: holds no event loop up.
+
+        Cancelled, it raises CancelledError, which means that the item was not accepted, as every exception does.
+        """
+        if not self._offer(item, None):
+            await self._await(partial(self._queue.entering, item, None, _seconds("timeout", timeout)))
 
     def call(self, item: T) -> ItemFuture[R]:
         """Submit, and have the result: a `concurrent.futures.Future`.
@@ -168,9 +223,15 @@ class Pool(Generic[T, R]):
         Costs a few microseconds more than `submit`.
         """
         future: ItemFuture[R] = ItemFuture(self._queue.withdraw)
-        if not self._queue.offer(item, future):
+        if not self._offer(item, future):
             self._queue.refuse()
         return future
+
+    async def acall(self, item: T) -> R:
+        """`call`, and wait for the result. Cancelled while the item is queued, it takes the item back."""
+        import asyncio  # whoever awaits has imported it; for the others it is slow
+
+        return await asyncio.wrap_future(self.call(item))
 
     def map(self, items: Iterable[T]) -> Iterator[R]:
         """The results of all `items`, in their order, each as soon as it and those before it are done.
@@ -184,12 +245,34 @@ class Pool(Generic[T, R]):
         try:
             for item in items:
                 future: ItemFuture[R] = ItemFuture(queue.withdraw)
-                sit(queue.clock, partial(queue.entering, item, future, None))
+                if not self._offer_waiting(item, future):
+                    self._sit("map()", "amap()", partial(queue.entering, item, future, None))
                 flight.append(future)
                 while flight and (len(flight) >= window or flight[0].done()):
                     yield flight.popleft().result()
             while flight:
                 yield flight.popleft().result()
+        finally:
+            for future in flight:
+                future.cancel()
+
+    async def amap(self, items: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[R]:
+        """`map` for tasks: `async for result in pool.amap(items)`. Of an iterator that blocks, it blocks the loop."""
+        import asyncio
+
+        queue = self._queue
+        window = queue.size + queue.target
+        flight: deque[ItemFuture[R]] = deque()
+        try:
+            async for item in _each(items):
+                future: ItemFuture[R] = ItemFuture(queue.withdraw)
+                if not self._offer(item, future):
+                    await self._await(partial(queue.entering, item, future, None))
+                flight.append(future)
+                while flight and (len(flight) >= window or flight[0].done()):
+                    yield await asyncio.wrap_future(flight.popleft())
+            while flight:
+                yield await asyncio.wrap_future(flight.popleft())
         finally:
             for future in flight:
                 future.cancel()
@@ -212,9 +295,17 @@ class Pool(Generic[T, R]):
         seconds = _seconds("timeout", timeout)
         self._refuse_worker("stop", "close()")
         try:
-            return _stopping.stop(self._queue, seconds, drain)
+            return self._sit("stop()", "`await astop()`", partial(_stopping.stopping, self._queue, seconds, drain))
         finally:
-            self._threads.reap()
+            self._driver.reap()
+
+    async def astop(self, timeout: float | None = DEFAULT_STOP_TIMEOUT, drain: bool = True) -> DrainReport[T]:
+        """`stop` for tasks. Cancelled, it leaves the pool closed; a later stop finishes what it left."""
+        seconds = _seconds("timeout", timeout)
+        self._refuse_worker("astop", "close()")
+        report = await self._await(partial(_stopping.stopping, self._queue, seconds, drain))
+        await self._driver.reap_async()
+        return report
 
     def close(self, drain: bool = True) -> None:
         """The half of `stop` that does not wait. Callable from workers, hooks and signal handlers."""
@@ -231,11 +322,18 @@ class Pool(Generic[T, R]):
 
         The pool goes on accepting. Raises RuntimeError in a worker of this pool.
         """
+        return self._sit("join()", "`await ajoin()`", self._joining("join", timeout))
+
+    async def ajoin(self, timeout: float | None = None) -> bool:
+        """`join` for tasks."""
+        return await self._await(self._joining("ajoin", timeout))
+
+    def _joining(self, name: str, timeout: float | None) -> Callable[[Wake], Steps[bool]]:
         seconds = _seconds("timeout", timeout)
-        self._refuse_worker("join", "a future of call()")
+        self._refuse_worker(name, "a future of call()")
         queue = self._queue
         until = None if seconds is None else queue.clock.now() + seconds
-        return sit(queue.clock, partial(queue.waiting, lambda: queue.idle, lambda: until))
+        return partial(queue.waiting, lambda: queue.idle, lambda: until)
 
     def pause(self) -> None:
         """Let no worker take another item until `resume`; what runs goes on, and items are still accepted.
@@ -254,7 +352,7 @@ class Pool(Generic[T, R]):
         Raises `PoolStopped`, and ValueError below 1.
         """
         self._queue.resize(_count("workers", workers, DEFAULT_WORKERS))
-        self._threads.fill()
+        self._driver.fill()
 
     def unregister(self) -> None:
         """Remove this pool's series from its metrics registry. Harmless without metrics, and twice."""
@@ -267,6 +365,17 @@ class Pool(Generic[T, R]):
             f"<Pool {stats.pool!r} {stats.state}: {stats.workers_busy}/{stats.workers} workers busy, "
             f"{stats.queue_depth}/{stats.queue_size} queued>"
         )
+
+    def _sit(self, what: str, instead: str, start: Callable[[Wake], Steps[S]]) -> S:
+        """Wait as a thread does."""
+        self._driver.refuse_to_block(what, instead)
+        return sit(self._queue.clock, start)
+
+    async def _await(self, start: Callable[[Wake], Steps[S]]) -> S:
+        """Wait as a task does."""
+        from workpool._awaiting import await_steps  # imports asyncio
+
+        return await await_steps(self._queue.clock, start)
 
     def _refuse_worker(self, what: str, instead: str) -> None:
         if is_worker_of(self._queue):
@@ -294,8 +403,24 @@ def _exporter(
 def _check_process(process: object) -> None:
     if not callable(process):
         raise TypeError(f"process must be a function of one item, not {process!r}")
-    if inspect.iscoroutinefunction(process):
-        raise TypeError(f"process must be a plain function: {process!r} is async, and these workers are threads")
+
+
+def _driver(queue: ControlledQueue[T], process: Callable[[T], Any], hooks: Hooks[T]) -> Threads[T] | tasks.Tasks[T]:
+    """Tasks for a function that is async, or an object that is called like one; else threads."""
+    if inspect.iscoroutinefunction(process) or inspect.iscoroutinefunction(getattr(process, "__call__", None)):  # noqa: B004
+        from workpool.workers.tasks import Tasks  # imports asyncio, which is slow
+
+        return Tasks(queue, process, hooks)
+    return Threads(queue, process, hooks)
+
+
+async def _each(items: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:
+    if isinstance(items, AsyncIterable):
+        async for item in items:
+            yield item
+    else:
+        for item in items:
+            yield item
 
 
 def _check_hooks(hooks: object) -> None:

@@ -34,8 +34,8 @@ def test_what_the_root_exports() -> None:
 
 def test_what_a_pool_can_do() -> None:
     assert {name for name in vars(workpool.Pool) if not name.startswith("_")} == {
-        "call", "close", "join", "map", "name", "pause", "resize", "resume", "start", "stats", "stop", "submit",
-        "submit_wait", "unregister",
+        "acall", "ajoin", "amap", "astop", "asubmit", "call", "close", "join", "map", "name", "pause", "resize", "resume",
+        "start", "stats", "stop", "submit", "submit_wait", "unregister",
     }  # fmt: skip
 
 
@@ -71,4 +71,4 @@ def test_a_queue_full_says_what_it_knows_in_its_repr() -> None:
 @pytest.mark.parametrize(("what", "value"), [("hooks", print), ("name", 3)])
 def test_hooks_and_name_of_the_wrong_type_are_refused(what: str, value: object) -> None:
     with pytest.raises(TypeError, match=f"{what} must be"):
-        workpool.Pool(len, **{what: value})  # type: ignore[arg-type]
+        workpool.Pool(len, **{what: value})  # type: ignore[call-overload]

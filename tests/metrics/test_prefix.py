@@ -181,7 +181,7 @@ def test_a_prefix_that_no_metric_can_have(registry: CollectorRegistry, prefix: s
 
 def test_a_prefix_that_is_no_text(registry: CollectorRegistry) -> None:
     with pytest.raises(TypeError, match="metrics_prefix"):
-        Pool(same, metrics=registry, metrics_prefix=7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        Pool(same, metrics=registry, metrics_prefix=7)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize("prefix", ["a", "_private", "Upper9"])

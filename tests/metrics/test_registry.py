@@ -214,7 +214,7 @@ def test_a_registry_that_was_emptied_by_others_is_filled_again(registry: Collect
 @pytest.mark.parametrize("wrong", ["registry", 1, object(), CollectorRegistry])
 def test_what_is_no_registry(wrong: object) -> None:
     with pytest.raises(TypeError, match="CollectorRegistry"):
-        Pool(same, metrics=wrong)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        Pool(same, metrics=wrong)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
 
 
 def test_a_name_that_would_break_the_scrape_of_all_pools(registry: CollectorRegistry) -> None:

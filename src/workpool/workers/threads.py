@@ -8,6 +8,7 @@ that `join` covers it. An idle worker holds no reference to its last item.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from itertools import count
 from typing import Generic, TypeVar
@@ -36,6 +37,7 @@ class Threads(Generic[T]):
         self._hooks = hooks
         self._threads: dict[Worker[T], threading.Thread] = {}
         self._numbers = count()
+        self.offer = self.offer_waiting = queue.offer
 
     def fill(self) -> None:
         """Start threads until there are as many as the queue wants.
@@ -65,6 +67,21 @@ class Threads(Generic[T]):
             self._queue.dismiss(worker)
             raise
         return True
+
+    def refuse_to_block(self, what: str, instead: str) -> None:
+        """Threads go on while somebody waits for them."""
+
+    async def reap_async(self) -> None:
+        """The same as `reap`, for a task, which must not hold up its event loop."""
+        from asyncio import sleep  # whoever waits here has imported it; for the others it is slow
+
+        until = time.monotonic() + REAP
+        while time.monotonic() < until and any(  # noqa: ASYNC110 - a thread that ends tells nobody
+            worker.leaving and worker.pending != DISOWNED and thread.is_alive()
+            for worker, thread in list(self._threads.items())
+        ):
+            await sleep(0.001)
+        self.reap()
 
     def reap(self) -> None:
         """Wait for the threads whose workers have left; they have nothing more to do but to end."""

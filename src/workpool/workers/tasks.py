@@ -1,0 +1,317 @@
+"""Workers that are tasks of an event loop.
+
+Rules: as for threads, and: whatever comes from another thread into the loop goes through
+`call_soon_threadsafe`. A worker that never suspends gives way by time, and the time belongs to the pass of the
+loop, not to each worker: fifty workers with a millisecond each would hold everybody else up for fifty.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Awaitable, Callable, Generator
+from functools import partial
+from itertools import count
+from math import inf
+from queue import SimpleQueue
+from types import coroutine
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from workpool._awaiting import Bell
+from workpool._context import Context, enter
+from workpool._control import ControlledQueue
+from workpool._fate import Hooks, failed, interrupted, succeeded_for
+from workpool._future import ItemFuture
+from workpool._worker import SUCCEEDED, Worker
+from workpool.errors import ItemAbandoned, PoolStopped
+
+__all__ = ["Tasks"]
+
+T = TypeVar("T")
+
+SHARE = 0.001
+"""Seconds of a pass of the event loop that the workers of one pool take together before they give way."""
+
+REAP = 0.5
+"""Seconds to wait for the pool's own event loop to close, once its workers have left."""
+
+
+class Turn:
+    """The share that the workers of one pool have in a pass of the event loop."""
+
+    __slots__ = ("_loop", "_now", "until")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, now: Callable[[], float]) -> None:
+        self._loop = loop
+        self._now = now
+        self.until = -inf
+        """When it is over; minus infinity: in this pass nobody has begun."""
+
+    async def over(self) -> None:
+        """Give way if the share is used up, and begin it if this is the first worker of the pass."""
+        while self._now() > self.until:
+            if self.until == -inf:
+                self.until = self._now() + SHARE
+                self._loop.call_soon(self._next_pass)
+            else:
+                await _give_way()
+
+    def _next_pass(self) -> None:
+        self.until = -inf
+
+
+@coroutine
+def _give_way() -> Generator[None, None, None]:
+    yield
+
+
+class Job(NamedTuple, Generic[T]):
+    """What the workers of one pool do with an item."""
+
+    process: Callable[[T], Awaitable[object]]
+    hooks: Hooks[T]
+
+
+class Tasks(Generic[T]):
+    """The tasks of one pool, in the event loop that ran when it was started, or in one of their own."""
+
+    def __init__(self, queue: ControlledQueue[T], process: Callable[[T], Awaitable[object]], hooks: Hooks[T]) -> None:
+        self._queue = queue
+        self._job = Job(process, hooks)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._numbers = count()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._turn: Turn | None = None
+        self._own: OwnLoop | None = None
+
+    def fill(self) -> None:
+        """Bring as many tasks as the queue wants. Where no event loop runs, the first call starts one in a thread."""
+        loop = self._loop
+        if loop is None:
+            self._loop = loop = _running_loop() or self._start_loop()
+            self._turn = Turn(loop, self._queue.clock.now)
+            self._queue.is_dead = partial(_is_dead, loop, threading.get_ident())
+        if _running_loop() is loop:
+            self._bring_all()
+        else:
+            loop.call_soon_threadsafe(self._bring_all)
+
+    def _start_loop(self) -> asyncio.AbstractEventLoop:
+        self._own = OwnLoop(f"{self._queue.name}-loop")
+        return self._own.start_and_wait()
+
+    def _bring_all(self) -> None:
+        while self._bring():
+            pass
+
+    def _bring(self) -> bool:
+        """Start one task, if one is wanted."""
+        loop, turn, queue = self._loop, self._turn, self._queue
+        assert loop is not None
+        assert turn is not None
+        bell = Bell(queue.clock)
+        worker: Worker[T] = Worker(f"{queue.name}-{next(self._numbers)}", bell.ring)
+        if not queue.enlist(worker):
+            return False
+        try:
+            worker.cancels = [partial(_ask_to_end, loop, worker)]
+            serving = _serve(queue, worker, bell, turn, self._job)
+            worker.task = task = loop.create_task(serving, name=worker.name)
+        except BaseException:
+            queue.dismiss(worker)
+            raise
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return True
+
+    def refuse_to_block(self, what: str, instead: str) -> None:
+        """Raise RuntimeError in the event loop's thread: who waits there keeps the workers from working."""
+        if self._loop is not None and _running_loop() is self._loop:
+            raise RuntimeError(
+                f"{what} would hold up the event loop that the workers of pool {self._queue.name!r} run on; "
+                f"use {instead}"
+            )
+
+    def offer(self, item: T, future: ItemFuture[Any] | None) -> bool:
+        """The queue's `offer`. Raises `PoolStopped` if the event loop is closed: nobody would ever take the item."""
+        if self._loop is not None and self._loop.is_closed() and self._queue.closed_at is None:
+            self._queue.close(drain=False)
+            raise PoolStopped(f"pool {self._queue.name!r} ran on an event loop that is closed; make a new pool")
+        return self._queue.offer(item, future)
+
+    def offer_waiting(self, item: T, future: ItemFuture[Any] | None) -> bool:
+        """`offer`, for whoever waits in the thread if there is no room; so not in the event loop's."""
+        self.refuse_to_block("waiting for room", "asubmit() or amap()")
+        return self.offer(item, future)
+
+    def reap(self) -> None:
+        """Close the pool's own event loop, if it has one and its workers have left."""
+        if self._own is not None and not self._queue.workers:
+            self._own.end()
+
+    async def reap_async(self) -> None:
+        """The same. The workers' tasks have ended in the step in which they left."""
+        if self._own is not None and not self._queue.workers:
+            self._own.ask_to_end()
+            while self._own.is_alive() and not self._own.is_stuck():  # noqa: ASYNC110 - a thread that ends tells nobody
+                await asyncio.sleep(0.001)
+
+
+class OwnLoop:
+    """An event loop in a thread of its own."""
+
+    def __init__(self, name: str) -> None:
+        self._ready: SimpleQueue[asyncio.AbstractEventLoop] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._asked_at: float | None = None
+
+    def _run(self) -> None:
+        with asyncio.Runner() as runner:
+            loop = runner.get_loop()
+            self._ready.put(loop)
+            loop.run_forever()
+
+    def start_and_wait(self) -> asyncio.AbstractEventLoop:
+        self._thread.start()
+        self._loop = self._ready.get()
+        return self._loop
+
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def is_stuck(self) -> bool:
+        """It was asked to end long ago: some task does not let it."""
+        return self._asked_at is not None and time.monotonic() > self._asked_at + REAP
+
+    def ask_to_end(self) -> None:
+        self._asked_at = self._asked_at or time.monotonic()
+        if self._loop is not None and not self._loop.is_closed():
+            try:
+                self._loop.call_soon_threadsafe(self._loop.stop)
+            except RuntimeError:  # closed just now
+                return
+
+    def end(self) -> None:
+        if self.is_alive() and not self.is_stuck():
+            self.ask_to_end()
+            self._thread.join(REAP)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def _is_dead(loop: asyncio.AbstractEventLoop, ident: int) -> bool:
+    """Nobody runs the loop any more, nor will while this thread waits."""
+    return loop.is_closed() or (not loop.is_running() and threading.get_ident() == ident)
+
+
+def _ask_to_end(loop: asyncio.AbstractEventLoop, worker: Worker[Any], _: None = None) -> None:
+    """The stop timeout is over: cancel the task, if it runs an item."""
+    try:
+        loop.call_soon_threadsafe(_cancel, worker)
+    except RuntimeError:  # the loop is closed
+        return
+
+
+def _cancel(worker: Worker[Any]) -> None:
+    if worker.entry is not None and worker.task is not None:
+        worker.task.cancel()
+
+
+async def _serve(
+    queue: ControlledQueue[T],
+    worker: Worker[T],
+    bell: Bell,
+    turn: Turn,
+    job: Job[T],
+) -> None:
+    """Run items until the worker is told to leave."""
+    if not queue.arrive(worker, threading.get_ident()):
+        return
+    enter(Context(queue, worker))
+    while not worker.leaving:
+        try:
+            await _work(queue, worker, bell, turn, job)
+        except BaseException as error:
+            if _is_the_end(worker, error):
+                _desert(queue, worker)
+                raise
+            if not isinstance(error, asyncio.CancelledError):
+                interrupted(queue, worker, error)
+
+
+def _is_the_end(worker: Worker[Any], error: BaseException) -> bool:
+    """Not the pool wants this task to end, but whoever runs the event loop."""
+    if isinstance(error, asyncio.CancelledError):
+        return not worker.cancelled
+    return isinstance(error, GeneratorExit | KeyboardInterrupt)
+
+
+def _desert(queue: ControlledQueue[Any], worker: Worker[Any]) -> None:
+    """Settle what is in hand, and leave: the loop that the pool stands on is being taken down."""
+    queue.close(drain=False)
+    for _ in queue.takes(worker):
+        if worker.leaving:
+            return
+
+
+async def _work(
+    queue: ControlledQueue[T],
+    worker: Worker[T],
+    bell: Bell,
+    turn: Turn,
+    job: Job[T],
+) -> None:
+    """The loop: the path of every item, as for threads."""
+    now = queue.clock.now
+    process, hooks = job
+    worker.at = now()
+    for entry in queue.takes(worker):
+        if entry is None:
+            if worker.leaving:
+                return
+            item = future = result = None
+            await bell.wait(None)
+            if now() > turn.until:
+                await turn.over()
+            worker.at = now()
+            continue
+        item, _, future = entry
+        if future is not None:
+            future.set_running_or_notify_cancel()
+        try:
+            result = await process(item)
+        except BaseException as error:
+            failed(queue, worker, hooks, error if future is None else _for_future(worker, error))
+            if _ends_the_loop(worker, error):
+                raise
+        else:
+            if future is None:
+                worker.fate = SUCCEEDED
+            else:
+                succeeded_for(queue, worker, future, result)
+        worker.at = at = now()
+        if at > turn.until:
+            await turn.over()
+
+
+def _for_future(worker: Worker[Any], error: BaseException) -> BaseException:
+    """Whoever waits for a result must not take the pool's cancellation of the item for one of their own."""
+    if not (worker.cancelled and isinstance(error, asyncio.CancelledError)):
+        return error
+    abandoned = ItemAbandoned(f"it was cancelled in worker {worker.name!r}, when the time for the stop was up")
+    abandoned.__cause__ = error
+    return abandoned
+
+
+def _ends_the_loop(worker: Worker[Any], error: BaseException) -> bool:
+    """Whether what a process function raised is meant for this task, and not of the function's own making."""
+    if isinstance(error, asyncio.CancelledError):
+        return not worker.cancelled and worker.task is not None and worker.task.cancelling() > 0
+    return isinstance(error, GeneratorExit | KeyboardInterrupt)
