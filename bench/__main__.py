@@ -8,7 +8,7 @@ import platform
 import sys
 from collections.abc import Callable
 
-from bench import cost, memory
+from bench import cost, loops, memory
 from bench.rivals import CONTENDERS
 from bench.table import Table
 
@@ -30,6 +30,10 @@ def sections() -> dict[str, Callable[[Table], None]]:
     }
     if with_metrics:
         found["metrics"] = cost.metrics_on_and_off
+        found["loop"] = loops.on_a_loop
+    found["flood"] = loops.beside_a_flood
+    found["many"] = loops.many_that_wait
+    found["calls"] = loops.calls
     return found
 
 

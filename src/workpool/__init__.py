@@ -14,6 +14,7 @@ from workpool.errors import (
     QueueFull,
     StopTimeout,
 )
+from workpool.executor import OnFull, PoolExecutor
 from workpool.pool import Pool
 
 __all__ = [
@@ -24,9 +25,11 @@ __all__ = [
     "Hooks",
     "ItemAbandoned",
     "NameTaken",
+    "OnFull",
     "Pool",
     "PoolAlreadyStarted",
     "PoolError",
+    "PoolExecutor",
     "PoolNotStarted",
     "PoolStats",
     "PoolStopped",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from threading import get_ident
 from typing import TypeVar
 
 from workpool._clock import Clock, Steps, Wake
@@ -16,22 +17,28 @@ R = TypeVar("R")
 class Bell:
     """Where one task waits: `ring` wakes it, from any thread, and harmlessly more than once."""
 
-    __slots__ = ("_clock", "_loop", "_rung", "_sleeper")
+    __slots__ = ("_clock", "_ident", "_loop", "_on_closed", "_rung", "_sleeper")
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(
+        self, clock: Clock, loop: asyncio.AbstractEventLoop, on_closed: Callable[[], object] = lambda: None
+    ) -> None:
         self._clock = clock
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop
+        self._on_closed = on_closed
+        self._ident = 0
         self._rung = False
         self._sleeper: asyncio.Future[None] | None = None
 
     def ring(self, _: None = None) -> None:
-        """Wake the task, or let it not fall asleep. Of a loop that is closed there is nobody to wake."""
+        """Wake the task, or let it not fall asleep. Of a loop that is closed there is nobody to wake: `on_closed`."""
         self._rung = True
         try:
-            # Also in the loop's own thread: this may be a signal handler, and then only this wakes the selector.
-            self._loop.call_soon_threadsafe(self._wake)
+            if self._ident == get_ident() and asyncio.current_task(self._loop) is not None:
+                self._wake()
+            else:  # another thread; or a signal handler while the loop sleeps in its selector, which this wakes
+                self._loop.call_soon_threadsafe(self._wake)
         except RuntimeError:
-            return
+            self._on_closed()
 
     def _wake(self) -> None:
         if self._sleeper is not None and not self._sleeper.done():
@@ -40,6 +47,7 @@ class Bell:
     async def wait(self, seconds: float | None) -> None:
         """Until it rings, or has rung, or the time is up. May end without a reason: look again."""
         if not self._rung:
+            self._ident = get_ident()
             self._sleeper = self._loop.create_future()
             undo = None if seconds is None else self._clock.later(self._loop, seconds, self.ring)
             try:
@@ -53,7 +61,7 @@ class Bell:
 
 async def await_steps(clock: Clock, start: Callable[[Wake], Steps[R]]) -> R:
     """Run what waits in this task. `start` gets what wakes it. A cancellation goes into the wait, and no further."""
-    bell = Bell(clock)
+    bell = Bell(clock, asyncio.get_running_loop())
     steps = start(bell.ring)
     try:
         while True:

@@ -6,6 +6,7 @@ hold here too. Nothing here waits under the lock, and everything may be called t
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from math import inf
 from typing import TypeVar
@@ -89,8 +90,9 @@ class ControlledQueue(BoundedQueue[T]):
     def _lift(self) -> None:
         self._paused = False
         self._look()
-        self._idle = self._idle + self._held  # they wait all the same; no call before the next line
-        self._held = []
+        idle = OrderedDict(self._held)
+        idle.update(self._idle)
+        self._idle, self._held = idle, OrderedDict()  # they wait all the same
         self._pass_on()
 
     def close(self, drain: bool, deadline: float | None = None) -> None:
@@ -100,6 +102,11 @@ class ControlledQueue(BoundedQueue[T]):
         """
         self._close(drain, deadline, self._now())
         self.tell_handed_back()
+
+    def shut(self) -> None:
+        """Close without a drain, and tell no future yet. For whoever finds the workers dead, under the lock."""
+        if self.closed_at is None:  # else each worker that cannot be woken would close it again
+            self._close(drain=False, deadline=None, now=self._now())
 
     @section
     def _close(self, drain: bool, deadline: float | None, now: float) -> None:

@@ -72,8 +72,7 @@ class BoundedQueue(QueueState[T]):
             if not try_acquire():
                 self.contend()
             if self._idle and not self._waking:
-                self._waking = True
-                self._idle[-1].wake(None)
+                self._rouse(coming=True)
             ledger = self.ledger
             push = self._line.push
             if ledger.accepted < self._limit:
@@ -332,9 +331,9 @@ class BoundedQueue(QueueState[T]):
             self._telling -= 1
             worker.telling = None
         elif worker in self._held:
-            self._held.remove(worker)
+            del self._held[worker]
         elif worker in self._idle:
-            self._idle.remove(worker)
+            del self._idle[worker]
             if self._waking:
                 self._waking = False  # first: who accepts an item from here on does not count on this worker
                 if len(self._line.waiting) > 1:
@@ -370,10 +369,11 @@ class BoundedQueue(QueueState[T]):
             self._pass_on()
         elif self._paused:
             worker.pending = PARKED
-            self._held.append(worker)
+            self._held[worker] = None
         elif self._accepting:
             worker.pending = PARKED
-            self._idle.append(worker)
+            self._idle[worker] = None
+            self._idle.move_to_end(worker, last=False)
             self._rouse()  # for an item that came while nobody was idle
         else:
             self._leave(worker)
@@ -411,7 +411,9 @@ class BoundedQueue(QueueState[T]):
         """Wake one worker, if there is something for it to take, or is `coming` in this section."""
         if (coming or self._line.waiting) and self._idle and not self._waking:
             self._waking = True
-            self._idle[-1].wake(None)
+            for worker in self._idle:  # the first; a call, such as next(), would let an interrupt in
+                worker.wake(None)
+                return
 
     def _pass_on(self) -> None:
         """Wake the next worker that has something to do: an entry to take, or to leave.
@@ -422,8 +424,8 @@ class BoundedQueue(QueueState[T]):
             self._rouse()
             return
         for parked in (self._idle, self._held):
-            if parked:
-                parked[-1].wake(None)
+            for worker in parked:
+                worker.wake(None)
                 return
 
     def _announce(self) -> None:

@@ -172,11 +172,11 @@ class QueueState(Generic[T]):
         """How many workers are to leave although there is work."""
         self._detour = False
         """`_paused or _retiring`: no worker takes an entry. The one thing that the hot path looks at."""
-        self._idle: list[Worker[T]] = []
-        """Who waits for an entry, the last to come last."""
+        self._idle: OrderedDict[Worker[T], None] = OrderedDict()
+        """Who waits for an entry, the last to come first. Not a list: of ten thousand, one must leave in no time."""
         self._waking = False
         """An idle worker was woken and has not come yet: it will wake the next."""
-        self._held: list[Worker[T]] = []
+        self._held: OrderedDict[Worker[T], None] = OrderedDict()
         """Who waits for the end of a pause."""
         self._waiters: OrderedDict[Waiter, None] = OrderedDict()
         """Who waits for room. While there is anyone, every free slot is kept for one."""

@@ -211,7 +211,7 @@ class Pool(Generic[T, R]):
 
         Cancelled, it raises CancelledError, which means that the item was not accepted, as every exception does.
         """
-        if not self._offer(item, None):
+        if not self._queue.offer(item, None):
             await self._await(partial(self._queue.entering, item, None, _seconds("timeout", timeout)))
 
     def call(self, item: T) -> ItemFuture[R]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import Future
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -40,8 +42,11 @@ class Machine(RuleBasedStateMachine):
         self.futures: dict[Item, ItemFuture[int]] = {}
         self.count = 0
         self.report: DrainReport[Item] | None = None
-        self.pool = Pool(self.process, workers=3, queue_size=6, clock=hurried(200), name="machine")
+        self.pool = self.make()
         self.pool.start()
+
+    def make(self) -> Pool[Item, int]:
+        return Pool(self.process, workers=3, queue_size=6, clock=hurried(200), name="machine")
 
     def process(self, item: Item) -> int:
         with self.lock:
@@ -98,8 +103,14 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def let_the_held_go(self) -> None:
+        self.open_the_gate()
+
+    def open_the_gate(self) -> None:
         self.gate.set()
         self.gate = threading.Event()
+
+    def open_for_good(self) -> None:
+        self.gate.set()
 
     @precondition(lambda self: self.report is None)
     @rule(workers=st.integers(1, 5))
@@ -127,7 +138,7 @@ class Machine(RuleBasedStateMachine):
         assert self.pool.stats().balance() == 0
 
     def teardown(self) -> None:
-        self.gate.set()
+        self.open_for_good()
         self.pool.resume()
         self.stop_it(2000.0, True)
         assert self.report is not None
@@ -144,10 +155,46 @@ class Machine(RuleBasedStateMachine):
         assert {lost.item for lost in self.report.abandoned} <= set(self.ran)
 
 
+class MachineOfTasks(Machine):
+    """The same on an event loop of the pool's own."""
+
+    def __init__(self) -> None:
+        self.promise: Future[None] = Future()
+        super().__init__()
+
+    def make(self) -> Pool[Item, int]:
+        return Pool(self.aprocess, workers=3, queue_size=6, clock=hurried(200), name="machine")
+
+    async def aprocess(self, item: Item) -> int:
+        with self.lock:
+            self.ran.append(item)
+        number, kind = item
+        if kind == "fails":
+            raise ValueError(number)
+        if kind == "exits":
+            raise SystemExit(number)
+        if kind == "held":
+            await asyncio.shield(asyncio.wrap_future(self.promise))
+        if kind == "patient":
+            await asyncio.sleep(0.005)
+        return number
+
+    def open_the_gate(self) -> None:
+        self.promise.set_result(None)
+        self.promise = Future()
+
+    def open_for_good(self) -> None:
+        self.promise.set_result(None)
+
+
 TestMachine = Machine.TestCase
 TestMachine.settings = settings(
     max_examples=60, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
 )
+
+
+TestMachineOfTasks = MachineOfTasks.TestCase
+TestMachineOfTasks.settings = settings(TestMachine.settings, max_examples=25)
 
 
 def test_a_million_items_from_20_producers_through_20_workers_with_failures() -> None:

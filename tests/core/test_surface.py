@@ -19,9 +19,11 @@ def test_what_the_root_exports() -> None:
         "Hooks",
         "ItemAbandoned",
         "NameTaken",
+        "OnFull",
         "Pool",
         "PoolAlreadyStarted",
         "PoolError",
+        "PoolExecutor",
         "PoolNotStarted",
         "PoolStats",
         "PoolStopped",
@@ -34,8 +36,8 @@ def test_what_the_root_exports() -> None:
 
 def test_what_a_pool_can_do() -> None:
     assert {name for name in vars(workpool.Pool) if not name.startswith("_")} == {
-        "acall", "ajoin", "amap", "astop", "asubmit", "call", "close", "join", "map", "name", "pause", "resize", "resume",
-        "start", "stats", "stop", "submit", "submit_wait", "unregister",
+        "acall", "ajoin", "amap", "astop", "asubmit", "call", "close", "join", "map", "name", "pause", "resize",
+        "resume", "start", "stats", "stop", "submit", "submit_wait", "unregister",
     }  # fmt: skip
 
 

@@ -47,8 +47,8 @@ def what_is_refused(pool: Pool[Task, None], lengths: Pool[str, int]) -> None:
     pool.call(b"")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     lengths.map([1])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
     number: str = lengths.call("text").result()  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
-    Pool(1)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
-    Pool(handle, workers="many")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    Pool(1)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    Pool(handle, workers="many")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
     Pool(handle, 5)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
     pool.stop(drain="no")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     number.upper()

@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable, Generator
+from collections import deque
+from collections.abc import Awaitable, Callable
 from functools import partial
 from itertools import count
 from math import inf
 from queue import SimpleQueue
-from types import coroutine
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from workpool._awaiting import Bell
@@ -33,37 +33,58 @@ T = TypeVar("T")
 SHARE = 0.001
 """Seconds of a pass of the event loop that the workers of one pool take together before they give way."""
 
+ADMITTED = 8
+"""Of the workers that wait for a share, how many get a pass: all of ten thousand would take long to find it used up."""
+
 REAP = 0.5
 """Seconds to wait for the pool's own event loop to close, once its workers have left."""
 
 
 class Turn:
-    """The share that the workers of one pool have in a pass of the event loop."""
+    """The share that the workers of one pool have in a pass of the event loop.
 
-    __slots__ = ("_loop", "_now", "until")
+    It is for those that do not suspend of their own accord: who did has given way already.
+    """
+
+    __slots__ = ("_expected", "_loop", "_now", "_queue", "passes", "until")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, now: Callable[[], float]) -> None:
         self._loop = loop
         self._now = now
+        self._queue: deque[asyncio.Future[None]] = deque()
+        self._expected = False
         self.until = -inf
         """When it is over; minus infinity: in this pass nobody has begun."""
+        self.passes = 0
+        """In how many passes somebody has begun: changes while a worker is suspended and others are not."""
 
     async def over(self) -> None:
-        """Give way if the share is used up, and begin it if this is the first worker of the pass."""
+        """Begin the share if this is the first worker of the pass; if it is used up, queue for another pass's."""
         while self._now() > self.until:
             if self.until == -inf:
                 self.until = self._now() + SHARE
-                self._loop.call_soon(self._next_pass)
+                self.passes += 1
+                self._expect_pass()
             else:
-                await _give_way()
+                admitted: asyncio.Future[None] = self._loop.create_future()
+                self._queue.append(admitted)
+                await admitted
+
+    def _expect_pass(self) -> None:
+        """Once for each pass: two would make it two shares."""
+        if not self._expected:
+            self._expected = True
+            self._loop.call_soon(self._next_pass)
 
     def _next_pass(self) -> None:
+        self._expected = False
         self.until = -inf
-
-
-@coroutine
-def _give_way() -> Generator[None, None, None]:
-    yield
+        for _ in range(min(ADMITTED, len(self._queue))):
+            admitted = self._queue.popleft()
+            if not admitted.done():
+                admitted.set_result(None)
+        if self._queue:  # whom it has admitted may be cancelled, or have nothing more to do
+            self._expect_pass()
 
 
 class Job(NamedTuple, Generic[T]):
@@ -92,38 +113,36 @@ class Tasks(Generic[T]):
             self._loop = loop = _running_loop() or self._start_loop()
             self._turn = Turn(loop, self._queue.clock.now)
             self._queue.is_dead = partial(_is_dead, loop, threading.get_ident())
-        if _running_loop() is loop:
-            self._bring_all()
-        else:
-            loop.call_soon_threadsafe(self._bring_all)
+        while self._bring(loop):
+            pass
 
     def _start_loop(self) -> asyncio.AbstractEventLoop:
         self._own = OwnLoop(f"{self._queue.name}-loop")
         return self._own.start_and_wait()
 
-    def _bring_all(self) -> None:
-        while self._bring():
-            pass
-
-    def _bring(self) -> bool:
-        """Start one task, if one is wanted."""
-        loop, turn, queue = self._loop, self._turn, self._queue
-        assert loop is not None
-        assert turn is not None
-        bell = Bell(queue.clock)
-        worker: Worker[T] = Worker(f"{queue.name}-{next(self._numbers)}", bell.ring)
-        if not queue.enlist(worker):
-            return False
+    def _bring(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Bring one worker, if one is wanted: counted in at once, also if its task can only start later."""
+        bell = Bell(self._queue.clock, loop, self._queue.shut)
+        worker: Worker[T] = Worker(f"{self._queue.name}-{next(self._numbers)}", bell.ring)
+        worker.cancels = [partial(_ask_to_end, loop, worker)]
         try:
-            worker.cancels = [partial(_ask_to_end, loop, worker)]
-            serving = _serve(queue, worker, bell, turn, self._job)
-            worker.task = task = loop.create_task(serving, name=worker.name)
+            if not self._queue.enlist(worker):
+                return False
+            if _running_loop() is loop:
+                self._begin(loop, worker, bell)
+            else:
+                loop.call_soon_threadsafe(self._begin, loop, worker, bell)
         except BaseException:
-            queue.dismiss(worker)
+            self._queue.dismiss(worker)
             raise
+        return True
+
+    def _begin(self, loop: asyncio.AbstractEventLoop, worker: Worker[T], bell: Bell) -> None:
+        assert self._turn is not None
+        serving = _serve(self._queue, worker, bell, self._turn, self._job)
+        worker.task = task = loop.create_task(serving, name=worker.name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return True
 
     def refuse_to_block(self, what: str, instead: str) -> None:
         """Raise RuntimeError in the event loop's thread: who waits there keeps the workers from working."""
@@ -278,13 +297,12 @@ async def _work(
                 return
             item = future = result = None
             await bell.wait(None)
-            if now() > turn.until:
-                await turn.over()
             worker.at = now()
             continue
         item, _, future = entry
         if future is not None:
             future.set_running_or_notify_cancel()
+        passes = turn.passes
         try:
             result = await process(item)
         except BaseException as error:
@@ -297,8 +315,9 @@ async def _work(
             else:
                 succeeded_for(queue, worker, future, result)
         worker.at = at = now()
-        if at > turn.until:
+        if at > turn.until and passes == turn.passes:
             await turn.over()
+            worker.at = now()
 
 
 def _for_future(worker: Worker[Any], error: BaseException) -> BaseException:
