@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from functools import partial
+from concurrent.futures import Executor, ThreadPoolExecutor
 from statistics import median, quantiles
+from threading import Event
 from time import perf_counter
 from typing import Any
 
 from bench.table import Table, micro
-from workpool import Pool
+from workpool import Pool, PoolExecutor
 
 ROUNDS = 5
 QUEUE_SIZE = 1000
@@ -211,15 +212,39 @@ def calls(table: Table) -> None:
     async def later(_: int) -> None:
         return None
 
-    for name, process in (("threads", nothing), ("asyncio", later)):
-        pool: Pool[int, None] = Pool(process, workers=1, queue_size=20_000, name="calls")
+    on_threads: Pool[int, None] = Pool(nothing, workers=1, queue_size=20_000, name="threads")
+    on_a_loop: Pool[int, None] = Pool(later, workers=1, queue_size=20_000, name="asyncio")
+    for pool in (on_threads, on_a_loop):
         with pool:
-            costs = {
-                form: median(_one_by_one(pool, partial(form, pool)) for _ in range(ROUNDS))
-                for form in (Pool.submit, Pool.call)
-            }
-        submit, call = costs[Pool.submit], costs[Pool.call]
-        table.note(f"{name}: call / submit, to the end", f"{micro(call)} / {micro(submit)}: {call / submit:.1f}×")
+            submit = median(_one_by_one(pool, pool.submit) for _ in range(ROUNDS))
+            call = median(_one_by_one(pool, pool.call) for _ in range(ROUNDS))
+        table.note(f"{pool.name}: call / submit, to the end", f"{micro(call)} / {micro(submit)}: {call / submit:.1f}×")
+
+
+def executors(table: Table) -> None:
+    """`submit` with its future, while the one thread is busy."""
+
+    def nothing() -> None:
+        return None
+
+    def cost(executor: Executor) -> float:
+        gate = Event()
+        with executor:
+            executor.submit(gate.wait)
+            begun = perf_counter()
+            for _ in range(10_000):
+                executor.submit(nothing)
+            seconds = perf_counter() - begun
+            gate.set()
+        return seconds / 10_000
+
+    ours, theirs = [], []
+    for _ in range(ROUNDS):
+        ours.append(cost(PoolExecutor(1, queue_size=20_000)))
+        theirs.append(cost(ThreadPoolExecutor(1)))
+    mine, other = median(ours), median(theirs)
+    what = "submit with its future: ThreadPoolExecutor / PoolExecutor"
+    table.at_least(what, f"{micro(other)} / {micro(mine)}", other / mine, 1.5)
 
 
 def _one_by_one(pool: Pool[int, None], hand_over: Callable[[int], object]) -> float:

@@ -13,6 +13,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 import workpool
+import workpool.testing
 from tests.docs.pages import ROOT, blocks, headings, page, prose, rows, section, slug
 from workpool import Context, DrainReport, Pool, PoolStats
 from workpool import pool as pool_module
@@ -105,7 +106,7 @@ def test_everything_public_is_told_of() -> None:
     assert methods | context | (report - {"pool"}) <= words
 
 
-ELSEWHERE = {"ThreadPoolExecutor", "PoolError"}
+ELSEWHERE = {"ThreadPoolExecutor", "PoolError", *workpool.testing.__all__}
 """Names in the text that are not the package's façade, and are so on purpose."""
 
 
@@ -117,7 +118,9 @@ def test_what_is_named_exists() -> None:
     go = {"Stop", "Submit", "Retry", "Stats"}  # in the prose about the original
     assert classes - go - ELSEWHERE - {"SystemExit", "Pool"} <= set(workpool.__all__)
     calls = {found[1] for span in spans if (found := re.match(r"(?:pool\.)?([a-z_]+)\(", span))}
-    assert calls - {"call", "current", "process"} <= set(dir(Pool))
+    assert calls - {"call", "current", "process", *workpool.testing.__all__} <= set(dir(Pool)) | set(
+        dir(workpool.PoolExecutor)
+    )
     asked = {found[1] for span in spans if (found := re.match(r"current\(\)\.(\w+)", span))}
     assert asked <= set(dir(Context))
 

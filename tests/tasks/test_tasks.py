@@ -120,7 +120,7 @@ def test_what_would_hold_up_the_loop_of_the_workers_is_refused_with_advice(form:
 
     async def main() -> None:
         async with Pool(double) as pool:
-            with pytest.raises(RuntimeError, match="hold up the event loop that the workers .* run on; use"):
+            with pytest.raises(RuntimeError, match=r"hold up the event loop that the workers .* run on; use"):
                 forms[form](pool)
             assert pool.stats().submitted == 0
 

@@ -314,6 +314,7 @@ async def _work(
                 worker.fate = SUCCEEDED
             else:
                 succeeded_for(queue, worker, future, result)
+                result = None  # it is the caller's now
         worker.at = at = now()
         if at > turn.until and passes == turn.passes:
             await turn.over()

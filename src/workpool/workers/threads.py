@@ -144,4 +144,5 @@ def _work(
                 worker.fate = SUCCEEDED
             else:
                 succeeded_for(queue, worker, future, result)
+                result = None  # it is the caller's now
         worker.at = now()
