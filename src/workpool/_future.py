@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future
 from enum import Enum
-from typing import TypeVar
+from typing import Any, Final, TypeVar, cast
+
+from workpool._interpreter import GIL
 
 __all__ = ["ItemFuture", "Place"]
 
@@ -20,13 +22,62 @@ class Place(Enum):
     WITHDRAWN = "withdrawn"
 
 
+DONE: Final = frozenset({"CANCELLED", "CANCELLED_AND_NOTIFIED", "FINISHED"})
+DONE_UNLESS_ASKED: Final = ("FINISHED", "RUNNING")
+
+
 class ItemFuture(Future[R]):
-    """What `Pool.call` returns. The ledger has counted the item before its future is done."""
+    """What `Pool.call` returns. The ledger has counted the item before its future is done.
+
+    It has no condition to wait on until somebody wants to wait: making one is most of what a future costs.
+    `Future.__init__` is not called. The first who asks for what that makes (the condition, and lists of callbacks and
+    of waiters) is given it then. With the GIL, a future that nobody has asked for those is done by a store.
+    """
+
+    place = Place.QUEUED
+    _state = "PENDING"
+    _exception: BaseException | None = None
+    _asked = False
+    """Somebody may wait. Set before the condition is made."""
 
     def __init__(self, withdraw: Callable[[ItemFuture[R]], object]) -> None:
-        super().__init__()
-        self.place = Place.QUEUED
         self._withdraw = withdraw
+
+    def __getattr__(self, name: str) -> Any:
+        """Make what `Future` would have. Whoever else does so at the same time gets the same: the first wins."""
+        self._asked = True
+        own = vars(self)
+        made: Future[R] = Future()
+        for key, value in vars(made).items():
+            own.setdefault(key, value)
+        try:
+            return own[name]
+        except KeyError:
+            raise AttributeError(f"a future has no {name!r}") from None
+
+    def set_running_or_notify_cancel(self) -> bool:
+        """The worker has it, so that nobody can cancel it any more."""
+        if GIL and self._state == "PENDING" and self.place is Place.TAKEN:
+            self._state = "RUNNING"
+            return True
+        return super().set_running_or_notify_cancel()
+
+    def set_result(self, result: R) -> None:
+        if GIL and self._state == "RUNNING":
+            self._result = result
+            # One line without a call or a branch: nobody, a tracer included, can come between the look and the store.
+            self._state = DONE_UNLESS_ASKED[self._asked]
+            if self._state == "FINISHED":
+                return
+        super().set_result(result)
+
+    def done(self) -> bool:
+        return self._state in DONE
+
+    def result(self, timeout: float | None = None) -> R:
+        if self._state == "FINISHED" and self._exception is None:  # stored last
+            return cast(R, self._result)
+        return super().result(timeout)
 
     def cancel(self) -> bool:
         """Take the item back while it is queued: True, and it never runs. False once a worker has it."""

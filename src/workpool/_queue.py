@@ -33,7 +33,8 @@ from workpool._core.discipline import Line
 from workpool._core.ledger import BOUNDS, Ledger
 from workpool._core.lifecycle import NOT_ACCEPTING, Event, after
 from workpool._future import ItemFuture, Place
-from workpool._state import GIL, QueueState, Waiter, section
+from workpool._interpreter import GIL
+from workpool._state import QueueState, Waiter, section
 from workpool._worker import DISOWNED, NONE, PARKED, SUCCEEDED, TELLING, Entry, Worker
 from workpool.errors import PoolNotStarted, QueueFull
 

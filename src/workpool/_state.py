@@ -5,7 +5,6 @@ The rules for whoever touches the fields stand at the top of `_queue`.
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -19,9 +18,10 @@ from workpool._core.discipline import Fifo, Line
 from workpool._core.ledger import Histogram, Ledger, PoolStats, Tally
 from workpool._core.lifecycle import State
 from workpool._core.report import DrainReport
+from workpool._interpreter import GIL
 from workpool._worker import Entry, Worker
 
-__all__ = ["GIL", "PAUSES", "QueueState", "Waiter", "section"]
+__all__ = ["PAUSES", "QueueState", "Waiter", "section"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -32,7 +32,6 @@ SHORTEST_RETRY = 0.001
 """Seconds: the least that `retry_after` says, and what it says before anything was measured."""
 
 
-GIL: Final[bool] = getattr(sys, "_is_gil_enabled", lambda: True)()
 PAUSES: Final = (*[0.0] * 32, *(0.00005 * 2**step for step in range(7))) if GIL else ()
 """Seconds for which a thread lets others run, again and again, before it blocks on the lock, so that it gets it
 whatever they do. They rise, because a thousand threads that only yield keep the holder from its turn. None without

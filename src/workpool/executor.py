@@ -19,7 +19,7 @@ from concurrent.futures import BrokenExecutor, Executor, Future
 from enum import Enum
 from functools import partial
 from itertools import count, islice
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, ParamSpec, TypeVar
 
 from workpool._clock import sit
 from workpool._context import is_worker_of
@@ -27,7 +27,6 @@ from workpool._control import ControlledQueue
 from workpool._core.ledger import PoolStats
 from workpool._core.report import DrainReport
 from workpool._future import ItemFuture, Place
-from workpool._state import GIL
 from workpool.errors import PoolStopped, QueueFull, StopTimeout
 from workpool.pool import DEFAULT_STOP_TIMEOUT, Pool
 
@@ -121,7 +120,7 @@ class PoolExecutor(Executor):
         self._queue: ControlledQueue[Work] = self._pool._queue  # pyright: ignore[reportPrivateUsage]
         self._readiness.queue = self._queue
         self._withdraw = self._queue.withdraw
-        self._offer: Callable[[Work, WorkFuture[Any]], bool] | None = None
+        self._offer: Callable[[Work, ItemFuture[Any]], bool] | None = None
         """None until the pool was started."""
         self._starting = threading.RLock()
         _executors.add(self)
@@ -140,7 +139,7 @@ class PoolExecutor(Executor):
         which might never come: `OnFull.WAIT` is `OnFull.RUN` there. The first submit also raises `NameTaken`, if
         another running pool exports metrics of this name, and RuntimeError if the system has no more threads.
         """
-        future: WorkFuture[R] = WorkFuture(self._withdraw)
+        future: ItemFuture[R] = ItemFuture(self._withdraw)
         work = _work(Work, (fn, args, kwargs))
         try:
             if not (self._offer or self._start())(work, future):
@@ -195,7 +194,7 @@ class PoolExecutor(Executor):
 
     def _enter(self, fn: Callable[..., R], args: tuple[Any, ...], until: float | None) -> Future[R]:
         """`submit` for `map`."""
-        future: WorkFuture[R] = WorkFuture(self._withdraw)
+        future: ItemFuture[R] = ItemFuture(self._withdraw)
         work = Work(fn, args, {})
         try:
             if not (self._offer or self._start())(work, future):
@@ -206,18 +205,18 @@ class PoolExecutor(Executor):
             raise TimeoutError(f"executor {self.name!r} had no room for an item of map() in time") from None
         return future
 
-    def _find_room(self, work: Work, future: WorkFuture[Any], on_full: OnFull, until: float | None) -> None:
+    def _find_room(self, work: Work, future: ItemFuture[Any], on_full: OnFull, until: float | None) -> None:
         """Do what `on_full` says about work that found the queue full."""
         queue = self._queue
         if on_full is OnFull.RAISE:
             queue.refuse()
         elif on_full is OnFull.RUN or is_worker_of(queue):
-            future.run_here(work)
+            _run_here(work, future)
         else:
             timeout = None if until is None else until - queue.clock.now()
             sit(queue.clock, partial(queue.entering, work, future, timeout))
 
-    def _start(self) -> Callable[[Work, WorkFuture[Any]], bool]:
+    def _start(self) -> Callable[[Work, ItemFuture[Any]], bool]:
         """Start the pool, once."""
         try:  # not `with`: on 3.14 that stays locked for ever after a Ctrl-C in the wrong place
             self._starting.acquire()
@@ -296,73 +295,17 @@ class PoolExecutor(Executor):
         return f"<PoolExecutor on {self._pool!r}>"
 
 
-class WorkFuture(ItemFuture[R]):
-    """A future that has no condition to wait on until somebody wants to wait: making one is most of what it costs.
-
-    `Future.__init__` is not called. The first who asks for what that makes (the condition, and lists of callbacks and
-    of waiters) is given it then. With the GIL, a future that nobody has asked for those is done by a store.
-    """
-
-    place = Place.QUEUED
-    _state = "PENDING"
-    _exception: BaseException | None = None
-    _asked = False
-    """Somebody may wait. Set before the condition is made."""
-
-    def __init__(self, withdraw: Callable[[ItemFuture[R]], object]) -> None:
-        self._withdraw = withdraw
-
-    def __getattr__(self, name: str) -> Any:
-        """Make what `Future` would have. Whoever else does so at the same time gets the same: the first wins."""
-        self._asked = True
-        own = vars(self)
-        made: Future[R] = Future()
-        for key, value in vars(made).items():
-            own.setdefault(key, value)
-        try:
-            return own[name]
-        except KeyError:
-            raise AttributeError(f"a future has no {name!r}") from None
-
-    def set_running_or_notify_cancel(self) -> bool:
-        """The worker has it, so that nobody can cancel it any more."""
-        if GIL and self._state == "PENDING" and self.place is Place.TAKEN:
-            self._state = "RUNNING"
-            return True
-        return super().set_running_or_notify_cancel()
-
-    def set_result(self, result: R) -> None:
-        if GIL and self._state == "RUNNING":
-            self._result = result
-            # One line without a call or a branch: nobody, a tracer included, can come between the look and the store.
-            self._state = DONE_UNLESS_ASKED[self._asked]
-            if self._state == "FINISHED":
-                return
-        super().set_result(result)
-
-    def done(self) -> bool:
-        return self._state in DONE
-
-    def result(self, timeout: float | None = None) -> R:
-        if self._state == "FINISHED" and self._exception is None:  # stored last
-            return cast(R, self._result)
-        return super().result(timeout)
-
-    def run_here(self, work: Work) -> None:
-        """Run the work in this thread. What is no `Exception`, such as Ctrl-C, is raised too: it is for the caller."""
-        self.place = Place.TAKEN  # so that no `cancel` takes from the queue what is not in it
-        self.set_running_or_notify_cancel()
-        try:
-            self.set_result(_run(work))
-        except Exception as error:
-            self.set_exception(error)
-        except BaseException as error:
-            self.set_exception(error)
-            raise
-
-
-DONE: Final = frozenset({"CANCELLED", "CANCELLED_AND_NOTIFIED", "FINISHED"})
-DONE_UNLESS_ASKED: Final = ("FINISHED", "RUNNING")
+def _run_here(work: Work, future: ItemFuture[Any]) -> None:
+    """Run the work in this thread. What is no `Exception`, such as Ctrl-C, is raised too: it is for the caller."""
+    future.place = Place.TAKEN  # so that no `cancel` takes from the queue what is not in it
+    future.set_running_or_notify_cancel()
+    try:
+        future.set_result(_run(work))
+    except Exception as error:
+        future.set_exception(error)
+    except BaseException as error:
+        future.set_exception(error)
+        raise
 
 
 class _Readiness:

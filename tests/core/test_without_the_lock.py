@@ -18,8 +18,8 @@ import pytest
 
 from tests.core.kit import Puppet, Stage, at_each_call, in_thread, together
 from workpool import Pool, QueueFull
+from workpool._interpreter import GIL
 from workpool._queue import BoundedQueue
-from workpool._state import GIL
 from workpool._worker import SUCCEEDED, Entry
 
 pytestmark = [pytest.mark.usefixtures("quiet"), pytest.mark.skipif(not GIL, reason="every step takes the lock here")]

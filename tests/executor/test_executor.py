@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from workpool import ItemAbandoned, OnFull, PoolExecutor, PoolStopped, QueueFull, StopTimeout, current
-from workpool.executor import Work, WorkFuture
+from workpool._future import ItemFuture
+from workpool.executor import Work
 
 
 @pytest.fixture(autouse=True)
@@ -200,7 +201,7 @@ def test_waiting_and_finishing_at_the_same_time() -> None:
 
 def test_nobody_comes_between_the_look_and_the_store() -> None:
     """A future that is done by a store must not be asked in between: no call and no branch, where a tracer could be."""
-    code = list(dis.get_instructions(WorkFuture.set_result))
+    code = list(dis.get_instructions(ItemFuture.set_result))
     look = next(at for at, step in enumerate(code) if step.argval == "_asked")
     store = next(at for at, step in enumerate(code) if at > look and step.opname == "STORE_ATTR")
     assert code[store].argval == "_state"
@@ -423,9 +424,9 @@ def last():
             print(str(error)[:42])
 from workpool import PoolExecutor
 executors += [PoolExecutor(1), PoolExecutor(1)]
-executors[0].submit(print, "ran")
+executors[0].submit(print, "ran\\n", end="")
 executors.append(PoolExecutor(1))
-executors[2].submit(print, "ran")
+executors[2].submit(print, "ran\\n", end="")
 executors[2].shutdown(wait=False)
 """
 
