@@ -264,6 +264,26 @@ def test_a_start_that_fails_leaves_no_task(quiet: None, monkeypatch: pytest.Monk
     asyncio.run(main())
 
 
+def test_a_pool_that_is_dropped_drains_and_its_own_loop_ends(quiet: None) -> None:
+    ran: list[int] = []
+
+    async def note(item: int) -> None:
+        ran.append(item)
+
+    before = set(threading.enumerate())
+    pool = Pool(note, workers=2, name="dropped")
+    pool.start()
+    for number in range(10):
+        pool.submit(number)
+    (loop,) = set(threading.enumerate()) - before
+    with pytest.warns(ResourceWarning, match="dropped"):
+        del pool
+        gc.collect()
+    loop.join(20)
+    assert not loop.is_alive()
+    assert ran == list(range(10))
+
+
 # -- whose time it is --------------------------------------------------------------------------
 
 

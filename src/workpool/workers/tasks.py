@@ -142,7 +142,13 @@ class Tasks(Generic[T]):
         serving = _serve(self._queue, worker, bell, self._turn, self._job)
         worker.task = task = loop.create_task(serving, name=worker.name)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """The last one lets the pool's own event loop end, also if the pool was dropped and nobody reaps."""
+        self._tasks.discard(task)
+        if self._own is not None and self._queue.closed_at is not None and not self._tasks:
+            self._own.ask_to_end()
 
     def refuse_to_block(self, what: str, instead: str) -> None:
         """Raise RuntimeError in the event loop's thread: who waits there keeps the workers from working."""
