@@ -52,3 +52,25 @@ def what_is_refused(pool: Pool[Task, None], lengths: Pool[str, int]) -> None:
     Pool(handle, 5)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
     pool.stop(drain="no")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     number.upper()
+
+
+async def fetch(number: int) -> str:
+    return str(number)
+
+
+async def what_is_inferred_of_an_async_function(pool: Pool[int, str]) -> None:
+    assert_type(Pool(fetch), Pool[int, str])
+    assert_type(Pool(fetch).call(1).result(), str)
+    assert_type(await pool.acall(1), str)
+    assert_type(await pool.astop(), DrainReport[int])
+    assert_type([result async for result in pool.amap([1])], list[str])
+    async with Pool(fetch, workers=5) as entered:
+        assert_type(entered, Pool[int, str])
+
+
+async def what_is_refused_of_an_async_function(pool: Pool[int, str]) -> None:
+    Pool(fetch).submit("text")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await pool.asubmit("text")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    number: int = await pool.acall(1)  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+    pool.amap(["a"])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
+    number.bit_length()
