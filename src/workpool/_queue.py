@@ -68,6 +68,8 @@ class BoundedQueue(QueueState[T]):
                 ledger.accepted += 1
                 push(entry)
                 return True
+            if self._accepting:
+                return False
         try_acquire, release = self.try_acquire, self.release
         try:  # the section is written out, here and in `takes`: without the GIL all items come this way
             if not try_acquire():
@@ -244,7 +246,10 @@ class BoundedQueue(QueueState[T]):
             waiting = line.waiting
             pop = line.pop
             if alone and waiting and not (worker.pending or self._detour or waiters) and waiting[0][2] is None:
-                fate = worker.fate  # from the line before on no call but the last
+                worker.entry = waiting[
+                    0
+                ]  # from the line before on no call but the last; an interrupt after that finds it
+                fate = worker.fate
                 if fate == SUCCEEDED:
                     ledger.succeeded += 1
                 elif fate:
@@ -252,8 +257,7 @@ class BoundedQueue(QueueState[T]):
                 else:
                     ledger.running += 1
                 self._limit += 1
-                worker.entry = waiting[0]
-                pop()
+                worker.entry = pop()  # the same; or another, where a tracer that came later let somebody in between
             else:
                 try:
                     if not try_acquire():

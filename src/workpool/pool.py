@@ -148,6 +148,7 @@ class Pool(Generic[T, R]):
             raise
         except BaseException:
             self._queue.close(drain=False)
+            self._driver.reap()
             self.unregister()
             raise
 
@@ -303,7 +304,11 @@ class Pool(Generic[T, R]):
         """`stop` for tasks. Cancelled, it leaves the pool closed; a later stop finishes what it left."""
         seconds = _seconds("timeout", timeout)
         self._refuse_worker("astop", "close()")
-        report = await self._await(partial(_stopping.stopping, self._queue, seconds, drain))
+        try:
+            report = await self._await(partial(_stopping.stopping, self._queue, seconds, drain))
+        except StopTimeout:
+            await self._driver.reap_async()
+            raise
         await self._driver.reap_async()
         return report
 

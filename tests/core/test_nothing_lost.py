@@ -176,7 +176,8 @@ class MachineOfTasks(Machine):
         if kind == "held":
             await asyncio.shield(asyncio.wrap_future(self.promise))
         if kind == "patient":
-            await asyncio.sleep(0.005)
+            for _ in range(50):
+                await asyncio.sleep(0)
         return number
 
     def open_the_gate(self) -> None:

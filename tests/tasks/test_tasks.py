@@ -214,6 +214,57 @@ def test_a_program_that_ends_without_a_stop_cancels_the_workers_and_no_future_is
         pool.submit(1)
 
 
+def test_a_program_that_ends_before_the_workers_have_begun_leaves_no_running_pool(quiet: None) -> None:
+    async def main() -> Pool[int, int]:
+        pool = Pool(double, workers=3)
+        pool.start()
+        pool.submit(1)
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+        return pool
+
+    pool = asyncio.run(main())
+    stats = pool.stats()
+    assert (stats.state, stats.cancelled, stats.balance()) == ("stopped", 1, 0)
+    assert pool.stop().unprocessed == (1,)
+
+
+def test_a_keyboard_interrupt_in_a_process_function_goes_through_the_loop_when_it_is_settled(quiet: None) -> None:
+    async def interrupt(_: int) -> None:
+        raise KeyboardInterrupt
+
+    pools: list[Pool[int, None]] = []
+
+    async def main() -> None:
+        pools.append(Pool(interrupt, workers=2))
+        pools[0].start()
+        pools[0].submit(1)
+        pools[0].submit(2)
+        await asyncio.Event().wait()
+
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(main())
+    stats = pools[0].stats()
+    assert (stats.state, stats.failed, stats.cancelled, stats.balance()) == ("stopped", 1, 1, 0)
+
+
+def test_an_astop_that_ran_out_of_time_leaves_no_loop_of_the_pools_own(quiet: None) -> None:
+    leash: Leash[int] = Leash()
+    before = set(threading.enumerate())
+    pool = Pool(leash.async_process, workers=1)
+    pool.start()
+    pool.submit(1)
+    leash.wait_begun()
+    pool.submit(2)
+
+    async def stop() -> None:
+        with pytest.raises(StopTimeout):
+            await pool.astop(0)
+        assert set(threading.enumerate()) == before
+
+    asyncio.run(stop())
+
+
 @pytest.mark.parametrize("busy", [False, True])
 def test_a_loop_that_was_closed_over_a_running_pool_is_noticed(busy: bool, quiet: None) -> None:
     leash: Leash[int] = Leash()

@@ -115,6 +115,7 @@ class Tasks(Generic[T]):
             self._queue.is_dead = partial(_is_dead, loop, threading.get_ident())
         while self._bring(loop):
             pass
+        self.reap()  # if the pool was closed meanwhile, no task will end the loop that was just started
 
     def _start_loop(self) -> asyncio.AbstractEventLoop:
         self._own = OwnLoop(f"{self._queue.name}-loop")
@@ -142,11 +143,16 @@ class Tasks(Generic[T]):
         serving = _serve(self._queue, worker, bell, self._turn, self._job)
         worker.task = task = loop.create_task(serving, name=worker.name)
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(partial(self._ended, worker))
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, worker: Worker[T], task: asyncio.Task[None]) -> None:
         """The last one lets the pool's own event loop end, also if the pool was dropped and nobody reaps."""
         self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # a KeyboardInterrupt, which the loop has raised: not to be reported again
+        if not worker.leaving:  # cancelled before its first step, which then never comes: the loop is being taken down
+            self._queue.close(drain=False)
+            self._queue.dismiss(worker)
         if self._own is not None and self._queue.closed_at is not None and not self._tasks:
             self._own.ask_to_end()
 
