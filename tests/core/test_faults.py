@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.core.kit import Leash, ManualClock, hurried, in_thread
+from tests.core.kit import hurried, in_thread
 from workpool import NameTaken, Pool, PoolStopped, StopTimeout, current
+from workpool.testing import Leash, ManualClock
 
 
 def negative(number: int) -> int:
@@ -35,30 +36,30 @@ def test_with_metrics_on_a_stop_succeeds() -> None:
 
 
 def test_after_a_stop_that_timed_out_submit_and_a_second_stop_are_harmless() -> None:
-    leash = Leash()
-    pool = Pool(leash, workers=1, clock=hurried(50))
+    leash: Leash[Any] = Leash()
+    pool = Pool(leash.process, workers=1, clock=hurried(50))
     pool.start()
     pool.submit(1)
-    leash.has_begun()
+    leash.wait_begun()
     with pytest.raises(StopTimeout) as caught:
         pool.stop(timeout=0)
     with pytest.raises(PoolStopped):
         pool.submit(2)
     assert pool.stop() is caught.value.report
-    leash.let_go.set()
+    leash.let_go()
 
 
 def test_submit_does_not_block_while_somebody_stops() -> None:
-    leash = Leash()
-    pool = Pool(leash, workers=1)
+    leash: Leash[Any] = Leash()
+    pool = Pool(leash.process, workers=1)
     pool.start()
     pool.submit(1)
-    leash.has_begun()
+    leash.wait_begun()
     stopping = in_thread(lambda: pool.stop(timeout=None))
     with pytest.raises(PoolStopped):
         while True:
             pool.submit(2)
-    leash.let_go.set()
+    leash.let_go()
     assert stopping.result().clean
 
 
@@ -104,13 +105,13 @@ def test_submit_in_a_process_function_does_not_deadlock_a_stopping_pool() -> Non
 
 
 def test_utilization_is_how_full_the_queue_is_and_busy_workers_are_their_own_number() -> None:
-    leash = Leash()
-    with Pool(leash, workers=4, queue_size=10) as pool:
+    leash: Leash[Any] = Leash()
+    with Pool(leash.process, workers=4, queue_size=10) as pool:
         pool.submit(1)
-        leash.has_begun()
+        leash.wait_begun()
         stats = pool.stats()
         assert (stats.utilization, stats.workers_busy, stats.workers) == (0.0, 1, 4)
-        leash.let_go.set()
+        leash.let_go()
 
 
 def test_gauges_are_read_at_scrape_time_and_do_not_outlive_a_stop() -> None:

@@ -12,12 +12,14 @@ import threading
 import warnings
 import weakref
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
-from tests.core.kit import Leash, hurried
+from tests.core.kit import hurried
 from workpool import Hooks, Pool, StopTimeout
 from workpool._clock import SYSTEM, Clock, Parker, park
+from workpool.testing import Leash
 
 
 class Watched:
@@ -121,16 +123,16 @@ class Unspeakable:
 
 
 def test_an_item_that_cannot_be_shown_does_not_keep_a_stop_from_reporting() -> None:
-    leash = Leash()
-    pool: Pool[object, object] = Pool(leash, workers=1, clock=hurried(50))
+    leash: Leash[Any] = Leash()
+    pool: Pool[object, object] = Pool(leash.process, workers=1, clock=hurried(50))
     pool.start()
     item = Unspeakable()
     pool.submit(item)
-    leash.has_begun()
+    leash.wait_begun()
     with pytest.raises(StopTimeout, match="<Unspeakable, whose repr raised ValueError>") as caught:
         pool.stop(0)
     assert caught.value.report.abandoned[0].item is item
-    leash.let_go.set()
+    leash.let_go()
 
 
 def test_a_pool_that_is_dropped_is_closed_also_where_warnings_are_errors(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.core.kit import Leash, Liar, ManualClock, Puppet, Stage, come_who_are_woken, hurried, in_thread
+from tests.core.kit import Liar, Puppet, Stage, come_who_are_woken, hurried, in_thread
 from workpool import ItemAbandoned, Pool, PoolStopped, QueueFull, StopTimeout
 from workpool import _stopping as stopping
 from workpool._clock import SYSTEM, Clock, Parker, park
@@ -22,6 +22,7 @@ from workpool._core.discipline import Fifo, Line
 from workpool._future import ItemFuture
 from workpool._state import Waiter
 from workpool._worker import SUCCEEDED
+from workpool.testing import Leash, ManualClock
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
@@ -509,12 +510,12 @@ def raises(_: object) -> None:
     raise Stubborn
 
 
-def stuck_pool(count: int) -> tuple[Pool[object, object], Leash, list[ItemFuture[object]]]:
-    leash = Leash()
-    pool = Pool(leash, workers=count, clock=hurried(50))
+def stuck_pool(count: int) -> tuple[Pool[object, object], Leash[Any], list[ItemFuture[object]]]:
+    leash: Leash[Any] = Leash()
+    pool = Pool(leash.process, workers=count, clock=hurried(50))
     pool.start()
     futures = [pool.call(number) for number in range(count)]
-    leash.has_begun(count)
+    leash.wait_begun(count)
     return pool, leash, futures
 
 
@@ -532,7 +533,7 @@ def test_a_callback_that_raises_while_a_stop_tells_futures_keeps_none_from_being
         pool.stop(0)
     assert all(isinstance(future.exception(0), ItemAbandoned) for future in futures)
     assert len(pool.stop().abandoned) == 3
-    leash.let_go.set()
+    leash.let_go()
 
 
 def test_a_callback_that_raises_while_queued_items_are_handed_back_keeps_none_from_being_told() -> None:
@@ -570,7 +571,7 @@ def test_a_stop_after_one_that_was_broken_off_while_it_told_futures_tells_the_re
     for future in queued:
         with pytest.raises(CancelledError):
             future.result(0)
-    leash.let_go.set()
+    leash.let_go()
 
 
 def test_a_second_stop_that_was_broken_off_between_any_two_steps_is_finished_by_a_third() -> None:

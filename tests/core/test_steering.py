@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 
-from tests.core.kit import Leash, ManualClock, in_thread
+from tests.core.kit import in_thread
 from workpool import Pool, PoolStats, PoolStopped
+from workpool.testing import Leash, ManualClock
 
 
 def negative(number: int) -> int:
@@ -28,12 +30,12 @@ def test_a_paused_pool_accepts_and_runs_nothing_until_it_is_resumed() -> None:
 
 
 def test_what_runs_goes_on_through_a_pause() -> None:
-    leash = Leash()
-    with Pool(leash, workers=1) as pool:
+    leash: Leash[Any] = Leash()
+    with Pool(leash.process, workers=1) as pool:
         future = pool.call(1)
-        leash.has_begun()
+        leash.wait_begun()
         pool.pause()
-        leash.let_go.set()
+        leash.let_go()
         assert future.result(20) == 1
         pool.submit(2)
         assert not pool.join(0)
@@ -68,26 +70,26 @@ def test_a_pool_may_be_paused_before_it_starts_and_not_after_its_end() -> None:
 
 
 def test_a_pool_grows_at_once() -> None:
-    leash = Leash()
-    with Pool(leash, workers=1) as pool:
+    leash: Leash[Any] = Leash()
+    with Pool(leash.process, workers=1) as pool:
         for number in range(3):
             pool.submit(number)
-        leash.has_begun(1)
+        leash.wait_begun(1)
         pool.resize(3)
-        leash.has_begun(2)
+        leash.wait_begun(2)
         assert (pool.stats().workers, pool.stats().workers_busy) == (3, 3)
-        leash.let_go.set()
+        leash.let_go()
 
 
 def test_a_pool_shrinks_after_the_items_in_hand_and_keeps_its_counts() -> None:
-    leash = Leash()
-    with Pool(leash, workers=4, name="shrinking") as pool:
+    leash: Leash[Any] = Leash()
+    with Pool(leash.process, workers=4, name="shrinking") as pool:
         for number in range(4):
             pool.submit(number)
-        leash.has_begun(4)
+        leash.wait_begun(4)
         pool.resize(1)
         assert pool.stats().workers_busy == 4
-        leash.let_go.set()
+        leash.let_go()
         assert pool.join(20)
         for _ in range(20):
             pool.call(1).result(20)
@@ -115,18 +117,18 @@ def test_resize_is_refused_below_one_and_after_the_end() -> None:
 
 def test_join_returns_false_at_its_timeout_and_true_when_idle() -> None:
     manual = ManualClock()
-    leash = Leash()
-    with Pool(leash, workers=1, clock=manual.clock) as pool:
+    leash: Leash[Any] = Leash()
+    with Pool(leash.process, workers=1, clock=manual.clock) as pool:
         assert pool.join()
         pool.submit(1)
         pool.submit(2)
-        leash.has_begun()
+        leash.wait_begun()
         joining = in_thread(lambda: pool.join(5))
-        manual.sleeping(1)
+        manual.wait_for_sleepers(1)
         manual.advance(5)
         assert joining.result() is False
         joining = in_thread(pool.join)
-        leash.let_go.set()
+        leash.let_go()
         assert joining.result() is True
         assert pool.stats().succeeded == 2
 
@@ -160,21 +162,21 @@ def test_join_returns_when_the_last_queued_call_is_cancelled() -> None:
 
 def test_stats_are_a_frozen_snapshot_with_the_go_names_first(quiet: None) -> None:
     manual = ManualClock()
-    leash = Leash()
+    leash: Leash[Any] = Leash()
 
     def work(item: object) -> object:
         if item == "bad":
             raise ValueError
-        return leash(item)
+        return leash.process(item)
 
     with Pool(work, workers=2, queue_size=4, name="seen", clock=manual.clock) as pool:
         pool.submit("bad")
         assert pool.join()
         pool.submit("a")
-        leash.has_begun()
+        leash.wait_begun()
         manual.advance(0.3)
         pool.submit("b")
-        leash.has_begun()
+        leash.wait_begun()
         pool.submit("c")
         manual.advance(0.3)
         stats = pool.stats()
@@ -190,7 +192,7 @@ def test_stats_are_a_frozen_snapshot_with_the_go_names_first(quiet: None) -> Non
         with pytest.raises(AttributeError):
             stats.workers = 3  # type: ignore[misc]
         assert repr(pool) == "<Pool 'seen' running: 2/2 workers busy, 1/4 queued>"
-        leash.let_go.set()
+        leash.let_go()
     final = pool.stats()
     assert final.oldest_running == 0
     assert final.run_error.count == 1

@@ -8,22 +8,24 @@ import sys
 import threading
 import weakref
 from concurrent.futures import CancelledError
+from typing import Any
 
 import pytest
 
-from tests.core.kit import Leash, ManualClock, hurried, in_thread, together
+from tests.core.kit import hurried, in_thread, together
 from workpool import ItemAbandoned, Pool, PoolStopped, StopTimeout, current
+from workpool.testing import Leash, ManualClock
 
 
 def test_a_stop_drains_and_reports_it() -> None:
-    leash = Leash()
-    pool = Pool(leash, workers=2, name="drained")
+    leash: Leash[Any] = Leash()
+    pool = Pool(leash.process, workers=2, name="drained")
     pool.start()
     for number in range(10):
         pool.submit(number)
-    leash.has_begun(2)
+    leash.wait_begun(2)
     pool.close()  # what ends from here on is drained
-    leash.let_go.set()
+    leash.let_go()
     report = pool.stop()
     assert report is pool.stop()
     assert (report.pool, report.drained, report.unprocessed, report.abandoned) == ("drained", 10, (), ())
@@ -32,11 +34,11 @@ def test_a_stop_drains_and_reports_it() -> None:
 
 
 def test_a_stop_without_drain_hands_the_queued_items_back_in_order() -> None:
-    leash = Leash()
-    pool = Pool(leash, workers=1)
+    leash: Leash[Any] = Leash()
+    pool = Pool(leash.process, workers=1)
     pool.start()
     pool.submit(0)
-    leash.has_begun()
+    leash.wait_begun()
     pool.submit(1)
     future = pool.call(2)
     taken_back = pool.call(3)
@@ -46,7 +48,7 @@ def test_a_stop_without_drain_hands_the_queued_items_back_in_order() -> None:
     with pytest.raises(CancelledError):
         future.result(20)
     assert future.cancelled()
-    leash.let_go.set()
+    leash.let_go()
     report = stopping.result()
     assert report.unprocessed == (1, 2, 4)
     assert report.clean
@@ -69,7 +71,7 @@ def test_the_timeout_cuts_the_drain_short_and_names_what_is_left() -> None:
     pool.submit(1)
     queued = pool.call(2)
     stopping = in_thread(lambda: pool.stop(timeout=10))
-    manual.sleeping(2)
+    manual.wait_for_sleepers(2)
     manual.advance(10)
     with pytest.raises(StopTimeout, match="0 abandoned") as caught:
         stopping.result()
@@ -83,23 +85,23 @@ def test_the_timeout_cuts_the_drain_short_and_names_what_is_left() -> None:
 
 
 def test_what_does_not_end_is_abandoned_with_its_stack_and_its_late_end_changes_nothing() -> None:
-    leash = Leash()
-    pool = Pool(leash, workers=2, clock=hurried(50), name="stuck")
+    leash: Leash[Any] = Leash()
+    pool = Pool(leash.process, workers=2, clock=hurried(50), name="stuck")
     pool.start()
     future = pool.call("held")
     pool.submit("held too")
-    leash.has_begun(2)
+    leash.wait_begun(2)
     with pytest.raises(StopTimeout, match="2 abandoned") as caught:
         pool.stop(timeout=1)
     report = caught.value.report
     assert {lost.item for lost in report.abandoned} == {"held", "held too"}
-    assert all("assert self.let_go.wait(20)" in lost.stack for lost in report.abandoned)
+    assert all("self._gate.result(PATIENCE)" in lost.stack for lost in report.abandoned)
     assert all(lost.seconds >= 1.5 for lost in report.abandoned)
     assert 0.5 <= report.grace_seconds < 20
     with pytest.raises(ItemAbandoned, match="gave up on it"):
         future.result(0)
     assert report.stats.abandoned == 2
-    leash.let_go.set()
+    leash.let_go()
     for thread in threading.enumerate():
         if thread.name.startswith("stuck"):
             thread.join(20)
@@ -126,18 +128,18 @@ def test_a_pool_that_was_never_started_stops_clean() -> None:
 
 def test_a_second_stop_brings_the_deadline_nearer_and_never_further() -> None:
     manual = ManualClock()
-    leash = Leash()
-    pool = Pool(leash, workers=1, clock=manual.clock)
+    leash: Leash[Any] = Leash()
+    pool = Pool(leash.process, workers=1, clock=manual.clock)
     pool.start()
     pool.submit(0)
-    leash.has_begun()
+    leash.wait_begun()
     pool.submit(1)
     first = in_thread(lambda: pool.stop(timeout=None))
     second = in_thread(lambda: pool.stop(timeout=5))
     third = in_thread(lambda: pool.stop(timeout=500))
-    manual.sleeping(3)
+    manual.wait_for_sleepers(3)
     manual.advance(5)
-    manual.sleeping(3)
+    manual.wait_for_sleepers(3)
     manual.advance(0.5)
     reports = []
     for stop in (first, second, third):
@@ -146,32 +148,32 @@ def test_a_second_stop_brings_the_deadline_nearer_and_never_further() -> None:
         reports.append(caught.value.report)
     assert reports[0] is reports[1] is reports[2]
     assert reports[0].unprocessed == (1,)
-    leash.let_go.set()
+    leash.let_go()
 
 
 def test_a_second_stop_turns_draining_off() -> None:
-    leash = Leash()
-    pool = Pool(leash, workers=1)
+    leash: Leash[Any] = Leash()
+    pool = Pool(leash.process, workers=1)
     pool.start()
     pool.submit(0)
-    leash.has_begun()
+    leash.wait_begun()
     pool.submit(1)
     first = in_thread(lambda: pool.stop(timeout=None))
     pool.close(drain=False)
-    leash.let_go.set()
+    leash.let_go()
     assert first.result().unprocessed == (1,)
 
 
 def test_close_does_not_wait_and_the_last_worker_ends_the_pool() -> None:
-    leash = Leash()
-    pool = Pool(leash, workers=2)
+    leash: Leash[Any] = Leash()
+    pool = Pool(leash.process, workers=2)
     pool.start()
     pool.submit(0)
-    leash.has_begun()
+    leash.wait_begun()
     pool.submit(1)
     pool.close()
     assert pool.stats().state == "draining"
-    leash.let_go.set()
+    leash.let_go()
     assert pool.stop().drained == 2
 
 
@@ -205,28 +207,28 @@ def test_stop_and_join_in_a_worker_are_refused_and_close_is_not() -> None:
 
 
 def test_leaving_a_block_that_failed_does_not_hide_its_exception(caplog: pytest.LogCaptureFixture) -> None:
-    leash = Leash()
+    leash: Leash[Any] = Leash()
     with (
         pytest.raises(KeyError) as caught,
-        Pool(leash, workers=1, clock=hurried(50), stop_timeout=1, name="held") as pool,
+        Pool(leash.process, workers=1, clock=hurried(50), stop_timeout=1, name="held") as pool,
     ):
         pool.submit(1)
-        leash.has_begun()
+        leash.wait_begun()
         raise KeyError("body")
     assert "1 abandoned" in caught.value.__notes__[0]
     assert "1 abandoned" in caplog.text
-    leash.let_go.set()
+    leash.let_go()
 
 
 def test_leaving_a_block_raises_stop_timeout_on_its_own() -> None:
-    leash = Leash()
+    leash: Leash[Any] = Leash()
     with (
         pytest.raises(StopTimeout),
-        Pool(leash, workers=1, clock=hurried(50), stop_timeout=0) as pool,
+        Pool(leash.process, workers=1, clock=hurried(50), stop_timeout=0) as pool,
     ):
         pool.submit(1)
-        leash.has_begun()
-    leash.let_go.set()
+        leash.wait_begun()
+    leash.let_go()
 
 
 def test_a_failed_start_leaves_no_thread_and_a_stopped_pool(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,11 +252,11 @@ def test_a_failed_start_leaves_no_thread_and_a_stopped_pool(monkeypatch: pytest.
 
 
 def test_a_dropped_pool_drains_warns_and_lets_its_threads_end() -> None:
-    leash = Leash()
-    pool = Pool(leash, workers=2, name="dropped")
+    leash: Leash[Any] = Leash()
+    pool = Pool(leash.process, workers=2, name="dropped")
     pool.start()
     pool.submit(0)
-    leash.has_begun()
+    leash.wait_begun()
     pool.submit(1)
     gone = weakref.ref(pool)
     threads = [thread for thread in threading.enumerate() if thread.name.startswith("dropped")]
@@ -262,10 +264,10 @@ def test_a_dropped_pool_drains_warns_and_lets_its_threads_end() -> None:
         del pool
         gc.collect()
     assert gone() is None
-    leash.let_go.set()
+    leash.let_go()
     for thread in threads:
         thread.join(20)
-    assert leash.seen == [0, 1]
+    assert leash.items == [0, 1]
 
 
 def test_ten_stops_while_ten_submit(quiet: None) -> None:

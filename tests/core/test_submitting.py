@@ -7,11 +7,13 @@ import queue
 import threading
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, wait
+from typing import Any
 
 import pytest
 
-from tests.core.kit import Leash, ManualClock, hurried, in_thread
+from tests.core.kit import hurried, in_thread
 from workpool import Hooks, Pool, PoolAlreadyStarted, PoolNotStarted, PoolStopped, QueueFull, current
+from workpool.testing import Leash, ManualClock
 
 
 def negative(number: int) -> int:
@@ -53,10 +55,10 @@ def test_a_second_start_is_refused_and_harms_nothing() -> None:
 
 
 def test_a_full_queue_refuses_at_once_and_says_for_how_long() -> None:
-    leash = Leash()
-    with Pool(leash, workers=1, queue_size=2, name="narrow") as pool:
+    leash: Leash[Any] = Leash()
+    with Pool(leash.process, workers=1, queue_size=2, name="narrow") as pool:
         pool.submit(0)
-        leash.has_begun()
+        leash.wait_begun()
         pool.submit(1)
         pool.submit(2)
         with pytest.raises(QueueFull, match="the queue of pool 'narrow' is full \\(2 items\\)") as caught:
@@ -64,28 +66,28 @@ def test_a_full_queue_refuses_at_once_and_says_for_how_long() -> None:
         assert caught.value.retry_after > 0
         assert isinstance(caught.value, queue.Full)
         assert pool.stats().dropped == 1
-        leash.let_go.set()
-    assert leash.seen == [0, 1, 2]
+        leash.let_go()
+    assert leash.items == [0, 1, 2]
 
 
 def test_retry_after_is_half_of_what_the_backlog_will_take() -> None:
     manual = ManualClock()
-    leash = Leash()
-    with Pool(leash, workers=1, queue_size=4, clock=manual.clock) as pool:
+    leash: Leash[Any] = Leash()
+    with Pool(leash.process, workers=1, queue_size=4, clock=manual.clock) as pool:
         pool.submit(0)
-        leash.has_begun()
+        leash.wait_begun()
         manual.advance(3.0)
-        leash.let_go.set()
+        leash.let_go()
         assert pool.join(20)
-        leash.let_go.clear()
+        leash.hold()
         for number in range(5):
             pool.submit_wait(number)
             if number == 0:
-                leash.has_begun()
+                leash.wait_begun()
         with pytest.raises(QueueFull) as caught:
             pool.submit(6)
         assert caught.value.retry_after == pytest.approx(4 * 3.0 / 1 / 2)
-        leash.let_go.set()
+        leash.let_go()
 
 
 def test_queue_full_survives_pickling_with_its_estimate() -> None:
@@ -95,68 +97,68 @@ def test_queue_full_survives_pickling_with_its_estimate() -> None:
 
 
 def test_submit_wait_puts_the_item_in_when_there_is_room() -> None:
-    leash = Leash()
-    with Pool(leash, workers=1, queue_size=1) as pool:
+    leash: Leash[Any] = Leash()
+    with Pool(leash.process, workers=1, queue_size=1) as pool:
         pool.submit(0)
-        leash.has_begun()
+        leash.wait_begun()
         pool.submit(1)
         waiting = in_thread(lambda: pool.submit_wait(2))
-        leash.let_go.set()
+        leash.let_go()
         waiting.result()
-    assert leash.seen == [0, 1, 2]
+    assert leash.items == [0, 1, 2]
 
 
 def test_submit_wait_gives_up_at_its_timeout_and_the_item_is_not_in() -> None:
     manual = ManualClock()
-    leash = Leash()
-    with Pool(leash, workers=1, queue_size=1, clock=manual.clock) as pool:
+    leash: Leash[Any] = Leash()
+    with Pool(leash.process, workers=1, queue_size=1, clock=manual.clock) as pool:
         pool.submit(0)
-        leash.has_begun()
+        leash.wait_begun()
         pool.submit(1)
         waiting = in_thread(lambda: pool.submit_wait(2, timeout=5))
-        manual.sleeping(1)
+        manual.wait_for_sleepers(1)
         manual.advance(4.9)
         manual.advance(0.2)
         with pytest.raises(QueueFull):
             waiting.result()
         assert pool.stats().dropped == 1
-        leash.let_go.set()
-    assert leash.seen == [0, 1]
+        leash.let_go()
+    assert leash.items == [0, 1]
 
 
 def test_who_waited_longest_for_room_is_served_first() -> None:
     manual = ManualClock()
-    leash = Leash()
-    with Pool(leash, workers=1, queue_size=1, clock=manual.clock) as pool:
+    leash: Leash[Any] = Leash()
+    with Pool(leash.process, workers=1, queue_size=1, clock=manual.clock) as pool:
         pool.submit(0)
-        leash.has_begun()
+        leash.wait_begun()
         pool.submit(1)
         waiting = []
         for number in range(2, 6):
             waiting.append(in_thread(lambda number=number: pool.submit_wait(number, timeout=60)))  # type: ignore[misc]
-            manual.sleeping(number - 1)
-        leash.let_go.set()
+            manual.wait_for_sleepers(number - 1)
+        leash.let_go()
         for future in waiting:
             future.result()
-    assert leash.seen == [0, 1, 2, 3, 4, 5]
+    assert leash.items == [0, 1, 2, 3, 4, 5]
 
 
 def test_a_stop_wakes_who_waits_for_room_and_the_item_is_not_in() -> None:
     manual = ManualClock()
-    leash = Leash()
-    pool = Pool(leash, workers=1, queue_size=1, clock=manual.clock)
+    leash: Leash[Any] = Leash()
+    pool = Pool(leash.process, workers=1, queue_size=1, clock=manual.clock)
     pool.start()
     pool.submit(0)
-    leash.has_begun()
+    leash.wait_begun()
     pool.submit(1)
     waiting = in_thread(lambda: pool.submit_wait(2, timeout=60))
-    manual.sleeping(1)
+    manual.wait_for_sleepers(1)
     pool.close()
     with pytest.raises(PoolStopped, match="is draining"):
         waiting.result()
-    leash.let_go.set()
+    leash.let_go()
     pool.stop()
-    assert leash.seen == [0, 1]
+    assert leash.items == [0, 1]
     with pytest.raises(PoolStopped, match="is stopped"):
         pool.submit(3)
 
@@ -180,10 +182,10 @@ def test_the_ledger_has_counted_an_item_before_its_future_is_done() -> None:
 
 
 def test_cancelling_a_queued_call_frees_its_slot_at_once_and_it_never_runs() -> None:
-    leash = Leash()
-    with Pool(leash, workers=1, queue_size=2) as pool:
+    leash: Leash[Any] = Leash()
+    with Pool(leash.process, workers=1, queue_size=2) as pool:
         pool.submit(0)
-        leash.has_begun()
+        leash.wait_begun()
         first, second = pool.call(1), pool.call(2)
         assert first.cancel()
         assert first.cancel()
@@ -194,33 +196,33 @@ def test_cancelling_a_queued_call_frees_its_slot_at_once_and_it_never_runs() -> 
         pool.submit(3)
         stats = pool.stats()
         assert (stats.queue_depth, stats.cancelled, stats.balance()) == (2, 1, 0)
-        leash.let_go.set()
+        leash.let_go()
         assert second.result(20) == 2
         assert not second.cancel()
-    assert leash.seen == [0, 2, 3]
+    assert leash.items == [0, 2, 3]
 
 
 def test_a_running_call_cannot_be_cancelled() -> None:
-    leash = Leash()
-    with Pool(leash, workers=1) as pool:
+    leash: Leash[Any] = Leash()
+    with Pool(leash.process, workers=1) as pool:
         future = pool.call(0)
-        leash.has_begun()
+        leash.wait_begun()
         assert not future.cancel()
         assert future.running()
-        leash.let_go.set()
+        leash.let_go()
         assert future.result(20) == 0
 
 
 def test_cancelling_for_ever_leaves_no_growth() -> None:
-    leash = Leash()
-    with Pool(leash, workers=1, queue_size=4) as pool:
+    leash: Leash[Any] = Leash()
+    with Pool(leash.process, workers=1, queue_size=4) as pool:
         pool.submit(0)
-        leash.has_begun()
+        leash.wait_begun()
         kept = [pool.call(number) for number in range(3)]
         for _ in range(5000):
             assert pool.call(9).cancel()
         assert len(pool._queue._line.waiting) <= 8
-        leash.let_go.set()
+        leash.let_go()
         assert [future.result(20) for future in kept] == [0, 1, 2]
     assert pool.stats().cancelled == 5000
 

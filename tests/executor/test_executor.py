@@ -21,15 +21,6 @@ from workpool._future import ItemFuture
 from workpool.executor import Work
 
 
-@pytest.fixture(autouse=True)
-def no_thread_left() -> Iterator[None]:
-    before = set(threading.enumerate())
-    yield
-    for thread in set(threading.enumerate()) - before:
-        thread.join(5)
-        assert not thread.is_alive(), f"{thread.name} was left behind"
-
-
 class Gate:
     """A function that says when it has begun, and ends when told to."""
 

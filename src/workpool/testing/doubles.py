@@ -92,6 +92,11 @@ class Leash(Generic[T]):
             if not self._begun.acquire(timeout=PATIENCE):
                 raise TimeoutError(f"only {self.items!r} have begun")
 
+    def hold(self) -> None:
+        """Take `let_go` back for whatever begins from here on."""
+        if self._gate.done():
+            self._gate = Future()
+
     def let_go(self) -> None:
         """End what runs, and whatever comes. Harmless twice."""
         if not self._gate.done():
