@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Generic, TypedDict, TypeVar, Unpack, overload
 
 from workpool import _stopping, metrics
+from workpool._arguments import check_hooks, check_process, checked_count, checked_name, checked_seconds
 from workpool._clock import SYSTEM, Clock, Steps, Wake, sit
 from workpool._context import is_worker_of
 from workpool._control import ControlledQueue
@@ -109,14 +110,14 @@ class Pool(Generic[T, R]):
         metrics_prefix: str | None = None,
         clock: Clock = SYSTEM,
     ) -> None:
-        _check_process(process)
-        _check_hooks(hooks)
+        check_process(process)
+        check_hooks(hooks)
         self._queue: ControlledQueue[T] = ControlledQueue(
-            _name(name, process),
-            Fifo(_count("queue_size", queue_size, DEFAULT_QUEUE_SIZE)),
-            _count("workers", workers, DEFAULT_WORKERS),
+            checked_name(name, process),
+            Fifo(checked_count("queue_size", queue_size, DEFAULT_QUEUE_SIZE)),
+            checked_count("workers", workers, DEFAULT_WORKERS),
             clock,
-            _seconds("stop_timeout", stop_timeout),
+            checked_seconds("stop_timeout", stop_timeout),
         )
         self._driver = _driver(self._queue, process, Hooks() if hooks is None else hooks)
         self._offer = self._driver.offer
@@ -204,7 +205,9 @@ class Pool(Generic[T, R]):
         """
         if not self._offer_waiting(item, None):
             self._sit(
-                "submit_wait()", "asubmit()", partial(self._queue.entering, item, None, _seconds("timeout", timeout))
+                "submit_wait()",
+                "asubmit()",
+                partial(self._queue.entering, item, None, checked_seconds("timeout", timeout)),
             )
 
     async def asubmit(self, item: T, timeout: float | None = None) -> None:
@@ -213,7 +216,7 @@ class Pool(Generic[T, R]):
         Cancelled, it raises CancelledError, which means that the item was not accepted, as every exception does.
         """
         if not self._queue.offer(item, None):
-            await self._await(partial(self._queue.entering, item, None, _seconds("timeout", timeout)))
+            await self._await(partial(self._queue.entering, item, None, checked_seconds("timeout", timeout)))
 
     def call(self, item: T) -> ItemFuture[R]:
         """Submit, and have the result: a `concurrent.futures.Future`.
@@ -293,7 +296,7 @@ class Pool(Generic[T, R]):
         A second stop is harmless: it waits with the first, can bring the deadline nearer and turn
         draining off; after the end it returns the same report. A stop lifts a pause.
         """
-        seconds = _seconds("timeout", timeout)
+        seconds = checked_seconds("timeout", timeout)
         self._refuse_worker("stop", "close()")
         try:
             return self._sit("stop()", "`await astop()`", partial(_stopping.stopping, self._queue, seconds, drain))
@@ -302,7 +305,7 @@ class Pool(Generic[T, R]):
 
     async def astop(self, timeout: float | None = DEFAULT_STOP_TIMEOUT, drain: bool = True) -> DrainReport[T]:
         """`stop` for tasks. Cancelled, it leaves the pool closed; a later stop finishes what it left."""
-        seconds = _seconds("timeout", timeout)
+        seconds = checked_seconds("timeout", timeout)
         self._refuse_worker("astop", "close()")
         try:
             report = await self._await(partial(_stopping.stopping, self._queue, seconds, drain))
@@ -334,7 +337,7 @@ class Pool(Generic[T, R]):
         return await self._await(self._joining("ajoin", timeout))
 
     def _joining(self, name: str, timeout: float | None) -> Callable[[Wake], Steps[bool]]:
-        seconds = _seconds("timeout", timeout)
+        seconds = checked_seconds("timeout", timeout)
         self._refuse_worker(name, "a future of call()")
         queue = self._queue
         until = None if seconds is None else queue.clock.now() + seconds
@@ -356,7 +359,7 @@ class Pool(Generic[T, R]):
 
         Raises `PoolStopped`, and ValueError below 1.
         """
-        self._queue.resize(_count("workers", workers, DEFAULT_WORKERS))
+        self._queue.resize(checked_count("workers", workers, DEFAULT_WORKERS))
         self._driver.fill()
 
     def unregister(self) -> None:
@@ -405,11 +408,6 @@ def _exporter(
     )
 
 
-def _check_process(process: object) -> None:
-    if not callable(process):
-        raise TypeError(f"process must be a function of one item, not {process!r}")
-
-
 def _driver(queue: ControlledQueue[T], process: Callable[[T], Any], hooks: Hooks[T]) -> Threads[T] | tasks.Tasks[T]:
     """Tasks for a function that is async, or an object that is called like one; else threads."""
     if inspect.iscoroutinefunction(process) or inspect.iscoroutinefunction(getattr(process, "__call__", None)):  # noqa: B004
@@ -426,41 +424,3 @@ async def _each(items: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:
     else:
         for item in items:
             yield item
-
-
-def _check_hooks(hooks: object) -> None:
-    if hooks is not None and not isinstance(hooks, Hooks):
-        raise TypeError(f"hooks must be Hooks(...), not {hooks!r}")
-
-
-def _name(name: object, process: object) -> str:
-    if name is None:
-        own = getattr(process, "__name__", type(process).__name__)
-        return own if own.isidentifier() else "pool"
-    if not isinstance(name, str):
-        raise TypeError(f"name must be a string, not {name!r}")
-    if not name:
-        raise ValueError("name must not be empty; leave it out (or None) for the function's name")
-    return name
-
-
-def _count(what: str, number: object, default: int) -> int:
-    if number is None:
-        return default
-    if isinstance(number, bool) or not isinstance(number, int):
-        raise TypeError(f"{what} must be a whole number, not {number!r}")
-    if number < 1:
-        raise ValueError(
-            f"{what} must be at least 1, not {number}; leave it out (or None) for the default of {default}"
-        )
-    return number
-
-
-def _seconds(what: str, seconds: object) -> float | None:
-    if seconds is None:
-        return None
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
-        raise TypeError(f"{what} must be a number of seconds, or None for no limit, not {seconds!r}")
-    if not seconds >= 0:
-        raise ValueError(f"{what} must be 0 seconds or more, or None for no limit, not {seconds}")
-    return float(seconds)

@@ -48,14 +48,17 @@ class Machine(RuleBasedStateMachine):
     def make(self) -> Pool[Item, int]:
         return Pool(self.process, workers=3, queue_size=6, clock=hurried(200), name="machine")
 
-    def process(self, item: Item) -> int:
+    def begin(self, item: Item) -> Item:
         with self.lock:
             self.ran.append(item)
-        number, kind = item
-        if kind == "fails":
-            raise ValueError(number)
-        if kind == "exits":
-            raise SystemExit(number)
+        if item[1] == "fails":
+            raise ValueError(item)
+        if item[1] == "exits":
+            raise SystemExit(3)
+        return item
+
+    def process(self, item: Item) -> int:
+        number, kind = self.begin(item)
         if kind == "held":
             self.gate.wait(20)
         if kind == "patient":
@@ -166,13 +169,7 @@ class MachineOfTasks(Machine):
         return Pool(self.aprocess, workers=3, queue_size=6, clock=hurried(200), name="machine")
 
     async def aprocess(self, item: Item) -> int:
-        with self.lock:
-            self.ran.append(item)
-        number, kind = item
-        if kind == "fails":
-            raise ValueError(number)
-        if kind == "exits":
-            raise SystemExit(number)
+        number, kind = self.begin(item)
         if kind == "held":
             await asyncio.shield(asyncio.wrap_future(self.promise))
         if kind == "patient":
