@@ -34,6 +34,7 @@ def sections() -> dict[str, Callable[[Table], None]]:
     found["flood"] = loops.beside_a_flood
     found["many"] = loops.many_that_wait
     found["calls"] = loops.calls
+    found["carried"] = loops.carried
     found["executors"] = loops.executors
     return found
 

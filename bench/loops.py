@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextvars import copy_context
 from statistics import median, quantiles
 from threading import Event
 from time import perf_counter
@@ -219,6 +220,32 @@ def calls(table: Table) -> None:
             submit = median(_one_by_one(pool, pool.submit) for _ in range(ROUNDS))
             call = median(_one_by_one(pool, pool.call) for _ in range(ROUNDS))
         table.note(f"{pool.name}: call / submit, to the end", f"{micro(call)} / {micro(submit)}: {call / submit:.1f}×")
+
+
+def carried(table: Table) -> None:
+    """The submitter's context variables, carried to the process function; on an event loop, beside a task for each."""
+
+    def nothing(_: int) -> None:
+        return None
+
+    async def later(_: int) -> None:
+        return None
+
+    async def in_a_task(_: int) -> None:
+        await asyncio.create_task(later(0), context=copy_context())
+
+    kinds: dict[str, Callable[[int], Any]] = {"threads": nothing, "asyncio": later, "asyncio, a task": in_a_task}
+    plain: dict[str, float] = {}
+    for carry in (False, True):
+        for kind, process in kinds.items():
+            with Pool(process, workers=1, queue_size=20_000, carry_context=carry) as pool:
+                plain[f"{kind} {carry}"] = median(_one_by_one(pool, pool.submit) for _ in range(ROUNDS))
+    for kind in ("threads", "asyncio"):
+        on, off = plain[f"{kind} True"], plain[f"{kind} False"]
+        table.note(f"{kind}: carry_context on / off", f"{micro(on)} / {micro(off)}: {on / off:.2f}×")
+    by_hand, off = plain["asyncio, a task False"], plain["asyncio False"]
+    what = "asyncio: a task with a context for each item / carry_context off"
+    table.note(what, f"{micro(by_hand)} / {micro(off)}: {by_hand / off:.2f}×")
 
 
 def executors(table: Table) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from workpool._fate import Hooks
 
-__all__ = ["check_hooks", "check_process", "checked_count", "checked_name", "checked_seconds"]
+__all__ = ["check_hooks", "check_process", "checked_count", "checked_flag", "checked_name", "checked_seconds"]
 
 
 def check_process(process: object) -> None:
@@ -20,6 +20,13 @@ def check_hooks(hooks: object) -> None:
     """Raises TypeError for what is neither `Hooks` nor None."""
     if hooks is not None and not isinstance(hooks, Hooks):
         raise TypeError(f"hooks must be Hooks(...), not {hooks!r}")
+
+
+def checked_flag(what: str, flag: object) -> bool:
+    """True or False. Raises TypeError."""
+    if not isinstance(flag, bool):
+        raise TypeError(f"{what} must be True or False, not {flag!r}")
+    return flag
 
 
 def checked_name(name: object, process: object) -> str:

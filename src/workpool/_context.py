@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextvars
+import inspect
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from workpool._clock import Parker
 from workpool._control import ControlledQueue
@@ -13,7 +17,10 @@ from workpool._worker import Worker
 if TYPE_CHECKING:
     from asyncio import Task
 
-__all__ = ["Context", "current", "enter", "is_worker_of"]
+__all__ = ["Context", "Within", "current", "enter", "entered", "is_worker_of"]
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Context:
@@ -94,7 +101,90 @@ def enter(context: Context) -> None:
     _current.set(context)
 
 
+@contextmanager
+def entered(context: Context) -> Generator[None, None, None]:
+    """Make `context` the current one for a while."""
+    token = _current.set(context)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
 def is_worker_of(queue: ControlledQueue[Any]) -> bool:
     """Whether the caller runs in a worker of `queue`, which would wait for itself if it waited for that."""
     context = _current.get(None)
     return context is not None and context.is_here(queue)
+
+
+class Within(Generic[T]):
+    """A worker's process function, run for each item with the context variables of whoever submitted that.
+
+    `current()` is still the worker's own: whoever submits in one worker is not to be taken for it in another.
+    """
+
+    __slots__ = ("_context", "_process", "_worker")
+
+    def __init__(self, queue: ControlledQueue[T], worker: Worker[T], process: Callable[[T], Any]) -> None:
+        self._context = Context(queue, worker)
+        self._worker = worker
+        self._process = process
+
+    def run(self, item: T) -> Any:
+        return self._carried().run(self._run, item)
+
+    def _run(self, item: T) -> Any:
+        enter(self._context)
+        return self._process(item)
+
+    def run_async(self, item: T) -> Awaitable[Any]:
+        context = self._carried()
+        return _Driven(context, _as_coroutine(context.run(self._run, item)))
+
+    def _carried(self) -> contextvars.Context:
+        entry = self._worker.entry
+        assert entry is not None
+        context = entry[3]
+        assert context is not None
+        return context
+
+
+def _as_coroutine(awaitable: Any) -> Coroutine[Any, Any, Any]:
+    return awaitable if inspect.iscoroutine(awaitable) else _awaited(awaitable)
+
+
+async def _awaited(awaitable: Awaitable[R]) -> R:
+    return await awaitable
+
+
+class _Driven(Generic[R]):
+    """A coroutine, each step of which runs in a context that is not its task's.
+
+    A task of its own for each item would do as well, and cost ten times as much; and `asyncio.current_task()` would not
+    be the worker any more.
+    """
+
+    __slots__ = ("_context", "_coroutine")
+
+    def __init__(self, context: contextvars.Context, coroutine: Coroutine[Any, Any, R]) -> None:
+        self._context = context
+        self._coroutine = coroutine
+
+    def __await__(self) -> Generator[Any, Any, R]:
+        run = self._context.run
+        step: Callable[..., Any] = self._coroutine.send
+        value: Any = None
+        while True:
+            try:
+                waits_for = run(step, value)
+            except StopIteration as end:
+                result: R = end.value
+                return result
+            try:
+                value = yield waits_for
+                step = self._coroutine.send
+            except GeneratorExit:
+                run(self._coroutine.close)
+                raise
+            except BaseException as error:
+                step, value = self._coroutine.throw, error

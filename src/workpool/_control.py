@@ -82,9 +82,13 @@ class ControlledQueue(BoundedQueue[T]):
         self._paused = True
         self._look()
 
-    @section
     def resume(self) -> None:
         """End a pause, if there is one."""
+        self._resume()
+        self.attend()
+
+    @section
+    def _resume(self) -> None:
         self._lift()
 
     def _lift(self) -> None:
@@ -102,6 +106,7 @@ class ControlledQueue(BoundedQueue[T]):
         """
         self._close(drain, deadline, self._now())
         self.tell_handed_back()
+        self.attend()
 
     def shut(self) -> None:
         """Close without a drain, and tell no future yet. For whoever finds the workers dead, under the lock."""
@@ -151,7 +156,8 @@ class ControlledQueue(BoundedQueue[T]):
         What a callback of one raises is raised when all are told.
         """
         raised: BaseException | None = None
-        for _, _, future in self.handed_back or ():
+        for entry in self.handed_back or ():
+            future = entry[2]
             try:
                 if future is not None:
                     future.tell_cancelled()
@@ -191,12 +197,12 @@ class ControlledQueue(BoundedQueue[T]):
         """Wait until `reached()`, which is asked under the lock after each change, or until the time `limit()`.
 
         `limit` is asked again after each wake, because a second stop may bring it nearer. None: no limit.
-        False when the time was up.
+        False when the time was up, or no worker will ever come.
         """
         self.insist_outside()
         try:
             while not self._look_in(wake, reached):
-                until = limit()
+                until = limit() if self.attend() else -inf
                 now = self._now()
                 if until is not None and until <= now:
                     return False

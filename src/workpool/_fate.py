@@ -44,7 +44,7 @@ def failed(queue: ControlledQueue[T], worker: Worker[T], hooks: Hooks[T], error:
     worker.fate = FAILED
     entry = worker.entry
     assert entry is not None
-    item, _, future = entry
+    item, future = entry[0], entry[2]
     if future is not None:
         if queue.settle(worker):
             future.set_exception(error)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import Future
 from enum import Enum
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, Protocol, TypeVar, cast
 
 from workpool._interpreter import GIL
 
@@ -26,6 +25,14 @@ DONE: Final = frozenset({"CANCELLED", "CANCELLED_AND_NOTIFIED", "FINISHED"})
 DONE_UNLESS_ASKED: Final = ("FINISHED", "RUNNING")
 
 
+class Home(Protocol):
+    """The queue that a future's item is in."""
+
+    def withdraw(self, future: ItemFuture[Any], /) -> None: ...
+
+    def refuse_to_block(self, what: str, instead: str, /) -> object: ...
+
+
 class ItemFuture(Future[R]):
     """What `Pool.call` returns. The ledger has counted the item before its future is done.
 
@@ -40,8 +47,8 @@ class ItemFuture(Future[R]):
     _asked = False
     """Somebody may wait. Set before the condition is made."""
 
-    def __init__(self, withdraw: Callable[[ItemFuture[R]], object]) -> None:
-        self._withdraw = withdraw
+    def __init__(self, home: Home) -> None:
+        self._home = home
 
     def __getattr__(self, name: str) -> Any:
         """Make what `Future` would have. Whoever else does so at the same time gets the same: the first wins."""
@@ -77,7 +84,17 @@ class ItemFuture(Future[R]):
     def result(self, timeout: float | None = None) -> R:
         if self._state == "FINISHED" and self._exception is None:  # stored last
             return cast(R, self._result)
+        self._insist_done("result()", timeout)
         return super().result(timeout)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        self._insist_done("exception()", timeout)
+        return super().exception(timeout)
+
+    def _insist_done(self, what: str, timeout: float | None) -> None:
+        """Raise RuntimeError if waiting here would keep the item from being done."""
+        if self._state not in DONE and (timeout is None or timeout > 0):
+            self._home.refuse_to_block(f"{what} of a call that is not done", "acall(), or asyncio.wrap_future()")
 
     def cancel(self) -> bool:
         """Take the item back while it is queued: True, and it never runs. False once a worker has it."""
@@ -89,7 +106,7 @@ class ItemFuture(Future[R]):
         return self.place is not Place.TAKEN and super().cancel()
 
     def _take_back(self) -> None:
-        self._withdraw(self)
+        self._home.withdraw(self)
         if self.place is Place.WITHDRAWN:
             self.tell_cancelled()
 

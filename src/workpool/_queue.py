@@ -60,7 +60,8 @@ class BoundedQueue(QueueState[T]):
         Raises `PoolNotStarted` or `PoolStopped`.
         """
         now = self._now  # a local: calling `self._now()` looks it up anew each time on 3.11
-        entry = (item, now(), future)
+        carry = self.carry
+        entry = (item, now(), future, None if carry is None else carry())
         if GIL and (self._waking or not self._idle):  # from here on no call but the last
             ledger = self.ledger
             push = self._line.push
@@ -122,9 +123,10 @@ class BoundedQueue(QueueState[T]):
         """
         self.insist_outside()
         waiter = Waiter(wake)
+        context = None if self.carry is None else self.carry()
         until = None if timeout is None else self._now() + timeout
         try:
-            while not self.enter((item, self._now(), future), waiter):
+            while not self.enter((item, self._now(), future, context), waiter):
                 left = None if until is None else until - self._now()
                 if left is not None and left <= 0:
                     self.refuse()
@@ -136,6 +138,7 @@ class BoundedQueue(QueueState[T]):
                 self.forsake(waiter)
                 raise
             raise
+        self.attend()
 
     @section
     def refuse(self) -> NoReturn:
@@ -205,9 +208,13 @@ class BoundedQueue(QueueState[T]):
             self._dead = dead - removed
             self._line = line
 
+    def is_inside(self) -> bool:
+        """Whether this is a signal handler or finalizer that interrupted a section."""
+        return self._owned()
+
     def insist_outside(self) -> None:
         """Refuse to wait in a signal handler or finalizer that interrupted a section: all else waits for that."""
-        if self._owned():
+        if self.is_inside():
             raise RuntimeError(
                 f"this waits for pool {self.name!r}, in a signal handler or finalizer that interrupted it; "
                 "use close() or submit() there"

@@ -5,6 +5,7 @@ The rules for whoever touches the fields stand at the top of `_queue`.
 
 from __future__ import annotations
 
+import contextvars
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -70,6 +71,14 @@ class Waiter:
         """A slot is kept for it, and missing from the queue's `_limit`."""
 
 
+def _they_come() -> bool:
+    return True
+
+
+def _let_block(what: str, instead: str) -> None:
+    """Whoever waits holds nobody up."""
+
+
 class QueueState(Generic[T]):
     """Entries, workers, those who wait, and the ledger, under one lock."""
 
@@ -93,6 +102,8 @@ class QueueState(Generic[T]):
         "_waiters",
         "_waking",
         "acquire",
+        "attend",
+        "carry",
         "clock",
         "closed_at",
         "cut_at",
@@ -101,10 +112,10 @@ class QueueState(Generic[T]):
         "done_at_close",
         "foreign",
         "handed_back",
-        "is_dead",
         "ledger",
         "lost",
         "name",
+        "refuse_here",
         "release",
         "report",
         "size",
@@ -125,8 +136,13 @@ class QueueState(Generic[T]):
         """How many workers there are to be."""
         self.stop_timeout = stop_timeout
         """Seconds (None: no limit) for a stop that nobody called: at the end of a `with` block, and at exit."""
-        self.is_dead: Callable[[], bool] = bool
-        """Whether the workers will never come again, so that waiting for them is in vain. The driver's to set."""
+        self.attend: Callable[[], bool] = _they_come
+        """Called outside the lock by whoever waits for workers, or has woken some: runs those that do not come by
+        themselves. False: none will ever come again, so that waiting is in vain. The driver's to set, as is this:"""
+        self.refuse_here: Callable[[str, str], object] = _let_block
+        """Does what `refuse_to_block` does."""
+        self.carry: Callable[[], contextvars.Context] | None = None
+        """Gives the context variables of whoever submits, if they are to be those of the process function."""
         self.foreign = False
         """This process is a fork of the one that has the workers."""
         self.state = State.NEW
@@ -138,6 +154,10 @@ class QueueState(Generic[T]):
         self.try_acquire: Callable[[], bool] = partial(lock.acquire, False)
         self.release: Callable[[], object] = lock.release
         self._owned: Callable[[], bool] = lock._is_owned
+
+    def refuse_to_block(self, what: str, instead: str) -> None:
+        """Raise RuntimeError if this thread would keep the workers from working while it waits, as `what` does."""
+        self.refuse_here(what, instead)
 
     def contend(self) -> None:
         """Take the lock when somebody else holds it, which is mostly a thread that the interpreter has suspended.

@@ -19,7 +19,6 @@ import weakref
 from collections.abc import Mapping
 from concurrent.futures import InvalidStateError
 from functools import partial
-from math import inf
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from workpool._clock import Steps, Wake, sit
@@ -64,9 +63,7 @@ def stopping(queue: ControlledQueue[T], timeout: float | None, drain: bool, wake
 
 
 def _until(queue: ControlledQueue[Any]) -> float | None:
-    """When to wait no longer for the workers: now, if none will ever come."""
-    if queue.is_dead():
-        return -inf
+    """When to wait no longer for the workers."""
     return queue.deadline if queue.cut_at is None else queue.cut_at + GRACE
 
 
@@ -86,7 +83,7 @@ def _conclude(queue: ControlledQueue[T], now: float, stacks: Mapping[Worker[T], 
             pool=queue.name,
             stats=stats,
             drained=stats.processed - queue.done_at_close,
-            unprocessed=tuple(item for item, _, future in queue.handed_back or () if _never_ran(future)),
+            unprocessed=tuple(entry[0] for entry in queue.handed_back or () if _never_ran(entry[2])),
             abandoned=tuple(
                 Abandoned(entry[0], worker.name, max(0.0, now - worker.began), stacks.get(worker, ""))
                 for worker, entry in queue.lost
@@ -110,7 +107,8 @@ def _tell_all(queue: ControlledQueue[Any]) -> None:
         queue.tell_handed_back()
     except BaseException as error:
         raised = error
-    for worker, (_, _, future) in queue.lost:
+    for worker, entry in queue.lost:
+        future = entry[2]
         try:
             if future is not None and not future.done():
                 future.set_exception(ItemAbandoned(f"pool {queue.name!r} gave up on it in worker {worker.name!r}"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
@@ -15,8 +16,9 @@ __all__ = ["DISOWNED", "FAILED", "NONE", "PARKED", "SUCCEEDED", "TELLING", "Entr
 
 T = TypeVar("T")
 
-Entry = tuple[T, float, ItemFuture[Any] | None]
-"""An accepted item, when it was accepted, and its future if somebody wants the result."""
+Entry = tuple[T, float, ItemFuture[Any] | None, contextvars.Context | None]
+"""An accepted item, when it was accepted, its future if somebody wants the result, and the context variables of whoever
+submitted it if the pool carries them."""
 
 # What a worker says of the item in its hand. Plain ints: comparing an enum costs 4 % of an item.
 NONE: Final = 0

@@ -79,6 +79,8 @@ class PoolExecutor(Executor):
         on_full: what `submit` does when the queue is full.
         name: for metrics and logs; by default the prefix, or else `PoolExecutor-0` and so on.
         stop_timeout: seconds (None: no limit) for the stop at interpreter exit.
+        carry_context: whether the context variables of whoever submits are those of the function; `ThreadPoolExecutor`
+            does not carry them.
         metrics: True exports to Prometheus on the default registry; or the registry to use.
         metrics_prefix: export the Go package's seven series under this prefix too; implies `metrics`.
 
@@ -99,6 +101,7 @@ class PoolExecutor(Executor):
         on_full: OnFull = OnFull.RAISE,
         name: str | None = None,
         stop_timeout: float | None = DEFAULT_STOP_TIMEOUT,
+        carry_context: bool = False,
         metrics: bool | CollectorRegistry | None = False,
         metrics_prefix: str | None = None,
     ) -> None:
@@ -114,12 +117,12 @@ class PoolExecutor(Executor):
             queue_size=queue_size,
             name=thread_name_prefix or f"PoolExecutor-{next(_numbers)}" if name is None else name,
             stop_timeout=stop_timeout,
+            carry_context=carry_context,
             metrics=metrics,
             metrics_prefix=metrics_prefix,
         )
         self._queue: ControlledQueue[Work] = self._pool._queue  # pyright: ignore[reportPrivateUsage]
         self._readiness.queue = self._queue
-        self._withdraw = self._queue.withdraw
         self._offer: Callable[[Work, ItemFuture[Any]], bool] | None = None
         """None until the pool was started."""
         self._starting = threading.RLock()
@@ -139,7 +142,7 @@ class PoolExecutor(Executor):
         which might never come: `OnFull.WAIT` is `OnFull.RUN` there. The first submit also raises `NameTaken`, if
         another running pool exports metrics of this name, and RuntimeError if the system has no more threads.
         """
-        future: ItemFuture[R] = ItemFuture(self._withdraw)
+        future: ItemFuture[R] = ItemFuture(self._queue)
         work = _work(Work, (fn, args, kwargs))
         try:
             if not (self._offer or self._start())(work, future):
@@ -194,7 +197,7 @@ class PoolExecutor(Executor):
 
     def _enter(self, fn: Callable[..., R], args: tuple[Any, ...], until: float | None) -> Future[R]:
         """`submit` for `map`."""
-        future: ItemFuture[R] = ItemFuture(self._withdraw)
+        future: ItemFuture[R] = ItemFuture(self._queue)
         work = Work(fn, args, {})
         try:
             if not (self._offer or self._start())(work, future):
@@ -356,7 +359,8 @@ def _run(work: Work) -> Any:
 
 def _disclaim(queue: ControlledQueue[Work]) -> None:
     """What was handed back was cancelled by who knows of it: no stop reports it as lost, nor the interpreter's exit."""
-    for _, _, future in queue.handed_back or ():
+    for entry in queue.handed_back or ():
+        future = entry[2]
         if future is not None:
             future.place = Place.WITHDRAWN
 

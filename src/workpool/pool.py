@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import warnings
 import weakref
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Generator, Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Generic, TypedDict, TypeVar, Unpack, overload
 
 from workpool import _stopping, metrics
-from workpool._arguments import check_hooks, check_process, checked_count, checked_name, checked_seconds
+from workpool._arguments import check_hooks, check_process, checked_count, checked_flag, checked_name, checked_seconds
 from workpool._clock import SYSTEM, Clock, Steps, Wake, sit
 from workpool._context import is_worker_of
 from workpool._control import ControlledQueue
@@ -25,14 +25,12 @@ from workpool._core.report import DrainReport
 from workpool._fate import Hooks
 from workpool._future import ItemFuture
 from workpool.errors import PoolError, StopTimeout
-from workpool.workers.threads import Threads
+from workpool.workers.choice import ExecutorName, checked_executor, choose
 
 if TYPE_CHECKING:
     from typing import Self
 
     from prometheus_client import CollectorRegistry
-
-    from workpool.workers import tasks
 
 __all__ = ["DEFAULT_QUEUE_SIZE", "DEFAULT_STOP_TIMEOUT", "DEFAULT_WORKERS", "Pool"]
 
@@ -54,7 +52,9 @@ class Options(TypedDict, Generic[T], total=False):
     queue_size: int | None
     name: str | None
     hooks: Hooks[T] | None
+    executor: ExecutorName | None
     stop_timeout: float | None
+    carry_context: bool
     metrics: bool | CollectorRegistry | None
     metrics_prefix: str | None
     clock: Clock
@@ -79,8 +79,12 @@ class Pool(Generic[T, R]):
         queue_size: how many accepted items may wait for a worker; None is the default of 1000.
         name: for metrics, logs and threads; by default the function's.
         hooks: what to call when an item fails that has no future.
+        executor: who runs items: "thread"; "asyncio", also for what is async without looking it, such as a lambda;
+            "inline", for tests, runs each in the thread of whoever submits it, before `submit` returns.
         stop_timeout: seconds (None: no limit) for the stop at the end of a `with` block and at
             interpreter exit.
+        carry_context: whether the context variables (`contextvars`) of whoever submits are those of the process
+            function.
         metrics: True exports to Prometheus on the default registry; or the registry to use.
         metrics_prefix: export the Go package's seven series under this prefix too; implies `metrics`.
         clock: where time comes from; for tests.
@@ -105,7 +109,9 @@ class Pool(Generic[T, R]):
         queue_size: int | None = None,
         name: str | None = None,
         hooks: Hooks[T] | None = None,
+        executor: ExecutorName | None = None,
         stop_timeout: float | None = DEFAULT_STOP_TIMEOUT,
+        carry_context: bool = False,
         metrics: bool | CollectorRegistry | None = False,
         metrics_prefix: str | None = None,
         clock: Clock = SYSTEM,
@@ -119,7 +125,11 @@ class Pool(Generic[T, R]):
             clock,
             checked_seconds("stop_timeout", stop_timeout),
         )
-        self._driver = _driver(self._queue, process, Hooks() if hooks is None else hooks)
+        if checked_flag("carry_context", carry_context):
+            self._queue.carry = copy_context
+        self._driver = choose(
+            checked_executor(executor, process), self._queue, process, Hooks() if hooks is None else hooks
+        )
         self._offer = self._driver.offer
         self._offer_waiting = self._driver.offer_waiting
         self._export = _exporter(metrics, metrics_prefix, self._queue)
@@ -154,7 +164,7 @@ class Pool(Generic[T, R]):
             raise
 
     def __enter__(self) -> Self:
-        self._driver.refuse_to_block("the end of a `with` block", "`async with`")
+        self._driver.refuse_with_block()
         self.start()
         return self
 
@@ -226,7 +236,7 @@ class Pool(Generic[T, R]):
         one that it abandoned fails with `ItemAbandoned`: no future outlives its pool undone.
         Costs a few microseconds more than `submit`.
         """
-        future: ItemFuture[R] = ItemFuture(self._queue.withdraw)
+        future: ItemFuture[R] = ItemFuture(self._queue)
         if not self._offer(item, future):
             self._queue.refuse()
         return future
@@ -248,7 +258,7 @@ class Pool(Generic[T, R]):
         flight: deque[ItemFuture[R]] = deque()
         try:
             for item in items:
-                future: ItemFuture[R] = ItemFuture(queue.withdraw)
+                future: ItemFuture[R] = ItemFuture(queue)
                 if not self._offer_waiting(item, future):
                     self._sit("map()", "amap()", partial(queue.entering, item, future, None))
                 flight.append(future)
@@ -269,7 +279,7 @@ class Pool(Generic[T, R]):
         flight: deque[ItemFuture[R]] = deque()
         try:
             async for item in _each(items):
-                future: ItemFuture[R] = ItemFuture(queue.withdraw)
+                future: ItemFuture[R] = ItemFuture(queue)
                 if not self._offer(item, future):
                     await self._await(partial(queue.entering, item, future, None))
                 flight.append(future)
@@ -376,7 +386,7 @@ class Pool(Generic[T, R]):
 
     def _sit(self, what: str, instead: str, start: Callable[[Wake], Steps[S]]) -> S:
         """Wait as a thread does."""
-        self._driver.refuse_to_block(what, instead)
+        self._queue.refuse_to_block(what, instead)
         return sit(self._queue.clock, start)
 
     async def _await(self, start: Callable[[Wake], Steps[S]]) -> S:
@@ -406,15 +416,6 @@ def _exporter(
     return metrics.Export(
         None if wanted is None or isinstance(wanted, bool) else wanted, prefix, queue.name, queue.stats
     )
-
-
-def _driver(queue: ControlledQueue[T], process: Callable[[T], Any], hooks: Hooks[T]) -> Threads[T] | tasks.Tasks[T]:
-    """Tasks for a function that is async, or an object that is called like one; else threads."""
-    if inspect.iscoroutinefunction(process) or inspect.iscoroutinefunction(getattr(process, "__call__", None)):  # noqa: B004
-        from workpool.workers.tasks import Tasks  # imports asyncio, which is slow
-
-        return Tasks(queue, process, hooks)
-    return Threads(queue, process, hooks)
 
 
 async def _each(items: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:

@@ -153,7 +153,7 @@ class Stage:
         return False
 
     def call(self, item: object) -> ItemFuture[Any]:
-        future: ItemFuture[Any] = ItemFuture(self.queue.withdraw)
+        future: ItemFuture[Any] = ItemFuture(self.queue)
         assert self.queue.offer(item, future)
         return future
 
@@ -161,7 +161,7 @@ class Stage:
         """Somebody else who waits for room, and the wakes that it got."""
         woken: list[None] = []
         waiter = Waiter(woken.append)
-        assert not self.queue.enter(("other", 0.0, None), waiter)
+        assert not self.queue.enter(("other", 0.0, None, None), waiter)
         return waiter, woken
 
     def put_wait(self, item: object, future: None, timeout: float | None) -> None:
@@ -172,7 +172,9 @@ class Stage:
 
     def queued(self) -> list[object]:
         return [
-            item for item, _, future in self.queue._line.waiting if future is None or future.place.value != "withdrawn"
+            item
+            for item, _, future, _ in self.queue._line.waiting
+            if future is None or future.place.value != "withdrawn"
         ]
 
     def balanced(self) -> bool:

@@ -71,7 +71,7 @@ class Full(Busy):
         queue = self.pool._queue
         self.waiters = [Waiter(lambda _: None), Waiter(lambda _: None)]
         for waiter in self.waiters:
-            assert not queue.enter(("late", 0.0, None), waiter)
+            assert not queue.enter(("late", 0.0, None, None), waiter)
 
     def is_whole(self) -> None:
         queue = self.pool._queue

@@ -151,7 +151,7 @@ def test_a_cancel_in_a_handler_amid_a_grant_neither_loses_nor_makes_a_slot(other
     assert [woken for _, woken in waiters] == [[None]] * granted + [[]] * (others - granted)
     assert stage.room() == 2 - granted
     for waiter, _ in waiters[:granted]:
-        assert stage.queue.enter(("granted", 0.0, None), waiter)
+        assert stage.queue.enter(("granted", 0.0, None, None), waiter)
     assert len(stage.queued()) == 2
     assert stage.balanced()
 
@@ -320,7 +320,7 @@ def test_a_handler_amid_a_sweep_of_the_line_loses_nothing(handler: str, left: li
     assert stage.queue._dead == len(stage.queue._line.waiting) - len(left)
     assert stage.balanced()
     handed_back = [
-        item for item, _, future in stage.queue.handed_back or () if future and future.place.value == "queued"
+        item for item, _, future, _ in stage.queue.handed_back or () if future and future.place.value == "queued"
     ]
     assert handed_back == ([3, 4] if "closes" in handler else [])
     if "closes" not in handler:

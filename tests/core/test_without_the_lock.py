@@ -61,7 +61,7 @@ class Scene(Stage):
         stats = in_thread(queue.stats).result()
         assert stats.balance() == 0
         assert stats.submitted == len(self.items)
-        handed_back = [item for item, _, future in queue.handed_back or () if future is None]
+        handed_back = [item for item, _, future, _ in queue.handed_back or () if future is None]
         cancelled = [
             name
             for name, future in zip(self.names, self.futures, strict=True)

@@ -108,7 +108,7 @@ def test_amap_takes_from_either_kind_of_iterable_and_raises_at_the_turn_of_what_
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("form", ["stop", "join", "submit_wait", "map", "with"])
+@pytest.mark.parametrize("form", ["stop", "join", "submit_wait", "map", "with", "result", "exception"])
 def test_what_would_hold_up_the_loop_of_the_workers_is_refused_with_advice(form: str) -> None:
     forms: dict[str, Callable[[Pool[int, int]], object]] = {
         "stop": lambda pool: pool.stop(),
@@ -116,13 +116,38 @@ def test_what_would_hold_up_the_loop_of_the_workers_is_refused_with_advice(form:
         "submit_wait": lambda pool: pool.submit_wait(1),
         "map": lambda pool: list(pool.map([1])),
         "with": lambda pool: pool.__enter__(),
+        "result": lambda pool: pool.call(1).result(),
+        "exception": lambda pool: pool.call(1).exception(5),
     }
 
     async def main() -> None:
         async with Pool(double) as pool:
             with pytest.raises(RuntimeError, match=r"hold up the event loop that the workers .* run on; use"):
                 forms[form](pool)
-            assert pool.stats().submitted == 0
+            assert pool.stats().submitted == (form in ("result", "exception"))
+
+    asyncio.run(main())
+
+
+def test_a_with_block_in_an_event_loop_is_refused_before_it_starts() -> None:
+    async def main() -> None:
+        pool = Pool(double)
+        with pytest.raises(RuntimeError, match="use `async with`"):
+            pool.__enter__()
+        assert pool.stats().state == "new"
+
+    asyncio.run(main())
+
+
+def test_the_result_of_a_call_that_is_done_can_be_had_in_the_loop_of_the_workers() -> None:
+    async def main() -> None:
+        async with Pool(double) as pool:
+            future = pool.call(1)
+            with pytest.raises(TimeoutError):
+                future.result(0)
+            await pool.ajoin()
+            assert future.result() == 2
+            assert future.exception() is None
 
     asyncio.run(main())
 

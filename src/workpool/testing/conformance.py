@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextvars import ContextVar
 from functools import partial
 from typing import Any, Protocol
 
@@ -40,6 +41,16 @@ def double_or_fail(item: Any) -> Any:
     if isinstance(item, BaseException):
         raise item
     return item * 2
+
+
+VARIABLE: ContextVar[object] = ContextVar("VARIABLE", default="nobody's")
+
+
+def look_around(_: object) -> tuple[object, str, str]:
+    """The context variable, the pool and the worker; and a change of the variable, which is nobody else's."""
+    seen = VARIABLE.get()
+    VARIABLE.set("changed")
+    return seen, current().pool, current().worker
 
 
 def submit_all(pool: Pool[Any, Any], items: Iterable[Any]) -> None:
@@ -215,6 +226,44 @@ class Conformance:
             with pytest.raises(ValueError, match="two"):
                 next(results)
         assert pool.stats().balance() == 0
+
+    # -- context -------------------------------------------------------------------------------
+
+    def test_with_carry_context_the_process_function_sees_what_whoever_submits_sees(self) -> None:
+        pool = self.make(Recorder(look_around), workers=3, carry_context=True, name="mine")
+        with pool:
+            seen: list[Future[tuple[object, str, str]]] = []
+            for number in range(20):
+                token = VARIABLE.set(number)
+                seen.append(pool.call(number))
+                VARIABLE.reset(token)
+        workers = {worker for _, _, worker in (future.result(20) for future in seen)}
+        assert [future.result(20)[0] for future in seen] == list(range(20))
+        assert {future.result(20)[1] for future in seen} == {"mine"}
+        assert workers <= {f"mine-{number}" for number in range(3)}
+        assert VARIABLE.get() == "nobody's"
+
+    def test_with_carry_context_an_item_that_an_item_submits_is_not_taken_for_its_worker(self) -> None:
+        def handle(item: int) -> tuple[object, str]:
+            if item:
+                VARIABLE.set(item)
+                futures.append(pool.call(item - 1))
+            return VARIABLE.get(), current().worker
+
+        futures: list[Future[tuple[object, str]]] = []
+        pool = self.make(Recorder(handle), workers=2, carry_context=True)
+        with pool:
+            futures.append(pool.call(2))
+            assert drain(pool)["succeeded"] == 3
+        assert [future.result(20)[0] for future in futures] == [2, 1, 1]
+
+    def test_without_carry_context_it_does_not(self) -> None:
+        pool = self.make(Recorder(look_around), workers=1)
+        with pool:
+            token = VARIABLE.set("mine")
+            seen = pool.call(1)
+            VARIABLE.reset(token)
+            assert seen.result(20)[0] == "nobody's"
 
     # -- failures ------------------------------------------------------------------------------
 

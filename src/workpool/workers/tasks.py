@@ -19,12 +19,13 @@ from queue import SimpleQueue
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from workpool._awaiting import Bell
-from workpool._context import Context, enter
+from workpool._context import Context, Within, enter
 from workpool._control import ControlledQueue
 from workpool._fate import Hooks, failed, interrupted, succeeded_for
 from workpool._future import ItemFuture
 from workpool._worker import SUCCEEDED, Worker
 from workpool.errors import ItemAbandoned, PoolStopped
+from workpool.workers.driver import Driver
 
 __all__ = ["Tasks"]
 
@@ -94,11 +95,12 @@ class Job(NamedTuple, Generic[T]):
     hooks: Hooks[T]
 
 
-class Tasks(Generic[T]):
+class Tasks(Driver[T]):
     """The tasks of one pool, in the event loop that ran when it was started, or in one of their own."""
 
     def __init__(self, queue: ControlledQueue[T], process: Callable[[T], Awaitable[object]], hooks: Hooks[T]) -> None:
-        self._queue = queue
+        super().__init__(queue)
+        self.offer, self.offer_waiting = self._offer, self._offer_waiting
         self._job = Job(process, hooks)
         self._tasks: set[asyncio.Task[None]] = set()
         self._numbers = count()
@@ -112,7 +114,8 @@ class Tasks(Generic[T]):
         if loop is None:
             self._loop = loop = _running_loop() or self._start_loop()
             self._turn = Turn(loop, self._queue.clock.now)
-            self._queue.is_dead = partial(_is_dead, loop, threading.get_ident())
+            self._queue.attend = partial(_is_alive, loop, threading.get_ident())
+            self._queue.refuse_here = partial(_refuse_in, loop, self._queue.name)
         while self._bring(loop):
             pass
         self.reap()  # if the pool was closed meanwhile, no task will end the loop that was just started
@@ -156,25 +159,21 @@ class Tasks(Generic[T]):
         if self._own is not None and self._queue.closed_at is not None and not self._tasks:
             self._own.ask_to_end()
 
-    def refuse_to_block(self, what: str, instead: str) -> None:
-        """Raise RuntimeError in the event loop's thread: who waits there keeps the workers from working."""
-        if self._loop is not None and _running_loop() is self._loop:
-            raise RuntimeError(
-                f"{what} would hold up the event loop that the workers of pool {self._queue.name!r} run on; "
-                f"use {instead}"
-            )
+    def refuse_with_block(self) -> None:
+        loop = _running_loop()
+        if loop is not None:
+            _refuse_in(loop, self._queue.name, "the end of a `with` block", "`async with`")
 
-    def offer(self, item: T, future: ItemFuture[Any] | None) -> bool:
+    def _offer(self, item: T, future: ItemFuture[Any] | None) -> bool:
         """The queue's `offer`. Raises `PoolStopped` if the event loop is closed: nobody would ever take the item."""
         if self._loop is not None and self._loop.is_closed() and self._queue.closed_at is None:
             self._queue.close(drain=False)
             raise PoolStopped(f"pool {self._queue.name!r} ran on an event loop that is closed; make a new pool")
         return self._queue.offer(item, future)
 
-    def offer_waiting(self, item: T, future: ItemFuture[Any] | None) -> bool:
-        """`offer`, for whoever waits in the thread if there is no room; so not in the event loop's."""
-        self.refuse_to_block("waiting for room", "asubmit() or amap()")
-        return self.offer(item, future)
+    def _offer_waiting(self, item: T, future: ItemFuture[Any] | None) -> bool:
+        self._queue.refuse_to_block("waiting for room", "asubmit() or amap()")
+        return self._offer(item, future)
 
     def reap(self) -> None:
         """Close the pool's own event loop, if it has one and its workers have left."""
@@ -237,9 +236,17 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return None
 
 
-def _is_dead(loop: asyncio.AbstractEventLoop, ident: int) -> bool:
-    """Nobody runs the loop any more, nor will while this thread waits."""
-    return loop.is_closed() or (not loop.is_running() and threading.get_ident() == ident)
+def _is_alive(loop: asyncio.AbstractEventLoop, ident: int) -> bool:
+    """Somebody runs the loop, or may while this thread waits."""
+    return not loop.is_closed() and (loop.is_running() or threading.get_ident() != ident)
+
+
+def _refuse_in(loop: asyncio.AbstractEventLoop, name: str, what: str, instead: str) -> None:
+    """Raise RuntimeError in the event loop's thread: who waits there keeps the workers from working."""
+    if _running_loop() is loop:
+        raise RuntimeError(
+            f"{what} would hold up the event loop that the workers of pool {name!r} run on; use {instead}"
+        )
 
 
 def _ask_to_end(loop: asyncio.AbstractEventLoop, worker: Worker[Any], _: None = None) -> None:
@@ -266,6 +273,8 @@ async def _serve(
     if not queue.arrive(worker, threading.get_ident()):
         return
     enter(Context(queue, worker))
+    if queue.carry is not None:
+        job = job._replace(process=Within(queue, worker, job.process).run_async)
     while not worker.leaving:
         try:
             await _work(queue, worker, bell, turn, job)
@@ -311,7 +320,7 @@ async def _work(
             await bell.wait(None)
             worker.at = now()
             continue
-        item, _, future = entry
+        item, _, future, _ = entry
         if future is not None:
             future.set_running_or_notify_cancel()
         passes = turn.passes

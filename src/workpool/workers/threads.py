@@ -10,16 +10,18 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import count
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from workpool._clock import Parker
-from workpool._context import Context, enter
+from workpool._context import Context, Within, enter
 from workpool._control import ControlledQueue
 from workpool._fate import Hooks, failed, interrupted, succeeded_for
 from workpool._worker import DISOWNED, SUCCEEDED, Worker
+from workpool.workers.driver import Driver
 
-__all__ = ["Threads"]
+__all__ = ["Threads", "work"]
 
 T = TypeVar("T")
 
@@ -28,22 +30,18 @@ REAP = 0.5
 finalizer is not ours."""
 
 
-class Threads(Generic[T]):
+class Threads(Driver[T]):
     """The threads of one pool."""
 
     def __init__(self, queue: ControlledQueue[T], process: Callable[[T], object], hooks: Hooks[T]) -> None:
-        self._queue = queue
+        super().__init__(queue)
         self._process = process
         self._hooks = hooks
         self._threads: dict[Worker[T], threading.Thread] = {}
         self._numbers = count()
-        self.offer = self.offer_waiting = queue.offer
 
     def fill(self) -> None:
-        """Start threads until there are as many as the queue wants.
-
-        Raises RuntimeError if the system has no more threads to give; those started before run on.
-        """
+        """Raises RuntimeError if the system has no more threads to give; those started before run on."""
         self.reap()
         while self._bring():
             pass
@@ -68,11 +66,7 @@ class Threads(Generic[T]):
             raise
         return True
 
-    def refuse_to_block(self, what: str, instead: str) -> None:
-        """Threads go on while somebody waits for them."""
-
     async def reap_async(self) -> None:
-        """The same as `reap`, for a task, which must not hold up its event loop."""
         from asyncio import sleep  # whoever waits here has imported it; for the others it is slow
 
         until = time.monotonic() + REAP
@@ -101,38 +95,44 @@ def _serve(
     hooks: Hooks[T],
 ) -> None:
     """Run items until the worker is told to leave."""
+    if queue.carry is not None:
+        process = Within(queue, worker, process).run
+    wait = partial(queue.clock.park, parker, None)
     while not worker.leaving:
         try:
             try:
                 if not queue.arrive(worker, threading.get_ident()):
                     return
                 enter(Context(queue, worker))
-                _work(queue, worker, parker, process, hooks)
+                work(queue, worker, wait, process, hooks)
             except BaseException as error:
                 interrupted(queue, worker, error)
         except BaseException:  # whatever comes, a worker stays: else its pool has fewer than it says
             continue
 
 
-def _work(
+def work(
     queue: ControlledQueue[T],
     worker: Worker[T],
-    parker: Parker,
+    wait: Callable[[], bool],
     process: Callable[[T], object],
     hooks: Hooks[T],
 ) -> None:
-    """The loop: the path of every item. What it does not need per item is in a function of its own."""
+    """The loop: the path of every item. What it does not need per item is in a function of its own.
+
+    It ends when the worker is to leave; or when there is nothing to do, and `wait`, which gives way until the worker is
+    woken, says False.
+    """
     now = queue.clock.now
     worker.at = now()
     for entry in queue.takes(worker):
         if entry is None:
-            if worker.leaving:
-                return
             item = future = result = None
-            queue.clock.park(parker, None)
+            if worker.leaving or not wait():
+                return
             worker.at = now()
             continue
-        item, _, future = entry
+        item, _, future, _ = entry
         if future is not None:
             future.set_running_or_notify_cancel()
         try:
