@@ -1,4 +1,4 @@
-"""Runs `workpool run` as a user does: in a process of its own, in a folder with a module of functions.
+"""Runs `workpool run` as a user does: in a process of its own, in a folder with modules of functions.
 
 Nothing here sleeps: a function announces its calls on one pipe and waits for another, and what the
 command says on stderr is read line by line.
@@ -125,6 +125,138 @@ def patient(line: str) -> str:
 def wide(line: str) -> str:
     os.write(CALLS, b".")
     return line.ljust(4000)
+'''
+
+ASYNC_FUNCTIONS = '''
+"""What `functions` has, for an event loop; and what only that can have."""
+
+import asyncio
+import os
+from dataclasses import dataclass
+from functools import partial
+
+from functions import CALLS, GATE
+
+opened = None
+
+
+async def gate():
+    """Wait until the gate is opened; cancelling one of those that wait does not end it for the others."""
+    global opened
+    if opened is None:
+        opened = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().add_reader(GATE, opening)
+    await asyncio.shield(opened)
+
+def opening():
+    asyncio.get_running_loop().remove_reader(GATE)
+    opened.set_result(None)
+
+async def same(line: str) -> str:
+    return line
+
+async def double(number: int) -> int:
+    return 2 * number
+
+async def none(line: str) -> None:
+    pass
+
+async def prints(line: str) -> str:
+    print("printed", line)
+    return line
+
+async def odd(number: int) -> int:
+    if number % 2:
+        raise ValueError(f"{number} is\\nodd")
+    return number
+
+async def exits(line: str) -> None:
+    raise SystemExit(5)
+
+async def unspeakable(line: str) -> object:
+    return object()
+
+async def call(line: str) -> str:
+    os.write(CALLS, b".")
+    return line
+
+async def gated(line: str) -> str:
+    os.write(CALLS, b".")
+    await gate()
+    return line
+
+async def gated_from_5000(line: str) -> str:
+    return await gated(line) if int(line) >= 5000 else line
+
+async def first_gated(line: str) -> str:
+    return await gated(line) if line == "0" else await call(line)
+
+async def patient(line: str) -> str:
+    os.write(CALLS, b".")
+    try:
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        raise TimeoutError("asked to end") from None
+
+async def wide(line: str) -> str:
+    os.write(CALLS, b".")
+    return line.ljust(4000)
+
+@dataclass
+class Adder:
+    plus: int = 1
+
+    async def __call__(self, number: int) -> int:
+        return number + self.plus
+
+    async def method(self, number: int) -> int:
+        return number + self.plus
+
+    @staticmethod
+    async def static(number: int) -> int:
+        return number + 1
+
+add = Adder()
+add_partly = partial(add)
+double_partly = partial(double)
+
+async def hurried(line: str) -> str:
+    """Has its result ready when it is cancelled."""
+    os.write(CALLS, b".")
+    try:
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        return line
+
+async def deaf(line: str) -> str:
+    """Does not end when it is cancelled."""
+    os.write(CALLS, b".")
+    while True:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            pass
+
+async def in_a_thread(line: str) -> str:
+    """Leaves a thread that nothing can end, when it is cancelled."""
+    await asyncio.to_thread(stuck)
+    return line
+
+def stuck():
+    os.write(CALLS, b".")
+    os.read(GATE, 1)
+
+async def cancels_another(line: str) -> str:
+    """Fails by a cancellation that is not its own."""
+    other = asyncio.ensure_future(asyncio.Event().wait())
+    other.cancel()
+    await other
+
+async def ends_its_task(line: str) -> str:
+    if line == "5":
+        asyncio.current_task().cancel()
+        await asyncio.Event().wait()
+    return line
 '''
 
 

@@ -14,10 +14,10 @@ import pytest
 from tests.cli.kit import SECONDS, Child, command, lines, numbers, run, sentences
 
 
-def test_a_broken_pipe_ends_it_quietly(folder: Path) -> None:
+def test_a_broken_pipe_ends_it_quietly(folder: Path, functions: str) -> None:
     """As `| head -n 1` does."""
     (folder / "in.txt").write_bytes(numbers(100_000))
-    with Child(folder, "functions:same", "in.txt", "--ordered", "--unprocessed", "left") as child:
+    with Child(folder, f"{functions}:same", "in.txt", "--ordered", "--unprocessed", "left") as child:
         assert child.stdout.readline() == b'"0"\n'
         child.stdout.close()
         assert child.process.wait(timeout=SECONDS) == 3
@@ -28,17 +28,19 @@ def test_a_broken_pipe_ends_it_quietly(folder: Path) -> None:
     assert 0 < len(left) < 100_000
 
 
-def test_a_broken_pipe_in_a_real_shell(folder: Path) -> None:
+def test_a_broken_pipe_in_a_real_shell(folder: Path, functions: str) -> None:
     (folder / "in.txt").write_bytes(numbers(100_000))
-    shell = ["bash", "-c", '"$@" | head -n 1; echo ${PIPESTATUS[0]}', "bash", *command("functions:same", "in.txt")]
+    shell = ["bash", "-c", '"$@" | head -n 1; echo ${PIPESTATUS[0]}', "bash", *command(f"{functions}:same", "in.txt")]
     done = subprocess.run(shell, cwd=folder, capture_output=True, text=True, timeout=SECONDS)
     assert done.stdout.splitlines()[1:] == ["3"]
     assert done.stderr == ""
 
 
 @pytest.mark.parametrize("option", ["--output", "--failed"])
-def test_a_full_disk_is_one_sentence_and_what_was_not_written_is_left(folder: Path, option: str) -> None:
-    ended = run(folder, "functions:odd", option, "/dev/full", "--unprocessed", "left", stdin=b"1\n2\n")
+def test_a_full_disk_is_one_sentence_and_what_was_not_written_is_left(
+    folder: Path, option: str, functions: str
+) -> None:
+    ended = run(folder, f"{functions}:odd", option, "/dev/full", "--unprocessed", "left", stdin=b"1\n2\n")
     assert ended.code == 3
     assert sentences(ended)[0] == f"workpool: cannot write to {option} /dev/full: No space left on device"
     written = ended.out if option == "--failed" else b""
@@ -66,11 +68,11 @@ def test_a_file_that_cannot_grow_ends_with_a_whole_line(folder: Path) -> None:
     assert f"{len(out):,} processed, 0 of them failed; {100_000 - len(out):,} unprocessed" in err
 
 
-def test_a_reader_that_stands_still_bounds_the_work_and_holds_up_no_stop(folder: Path) -> None:
+def test_a_reader_that_stands_still_bounds_the_work_and_holds_up_no_stop(folder: Path, functions: str) -> None:
     """The pipe takes one result; 12 lines are in flight; then the reader of lines waits."""
     (folder / "in.txt").write_bytes(numbers(1000))
     arguments = ("--ordered", "--workers", 2, "--queue-size", 10, "--timeout", 0, "--unprocessed", "left")
-    with Child(folder, "functions:wide", "in.txt", *arguments) as child:
+    with Child(folder, f"{functions}:wide", "in.txt", *arguments) as child:
         fcntl.fcntl(child.stdout, fcntl.F_SETPIPE_SZ, 4096)
         child.await_calls(12)
         child.send(signal.SIGTERM)

@@ -8,9 +8,9 @@ from urllib.request import urlopen
 from tests.cli.kit import SECONDS, Child, numbers
 
 
-def test_the_series_are_served_while_it_runs(folder: Path) -> None:
+def test_the_series_are_served_while_it_runs(folder: Path, functions: str) -> None:
     (folder / "in.txt").write_bytes(numbers(100))
-    with Child(folder, "functions:gated", "in.txt", "--workers", 3, "--metrics-port", 0) as child:
+    with Child(folder, f"{functions}:gated", "in.txt", "--workers", 3, "--metrics-port", 0) as child:
         child.await_calls(3)
         said = child.await_said("metrics at")
         url = said.removeprefix("workpool: metrics at ")

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from unittest.mock import patch
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workpool.cli import leftover
@@ -50,6 +50,7 @@ def read(names: list[str], hand_over: Callable[[LineReader, Line], None]) -> tup
     return came, b"".join(rest)
 
 
+@settings(deadline=None)  # files on a busy machine
 @given(
     contents=CONTENTS, stop_at=st.integers(0, 12), refuse=st.booleans(), pipe=st.booleans(), chunk=st.integers(1, 40)
 )
@@ -118,6 +119,21 @@ def test_a_result_that_comes_after_the_end_is_not_written() -> None:
     os.close(ours)
     assert sorted(flight) == [0, 2]
     assert (writer.tally.succeeded, writer.tally.failed, settled) == (1, 1, [1, 1])
+
+
+def test_a_line_that_a_stop_cancelled_is_left_and_holds_up_no_other() -> None:
+    flight = {seq: Line(seq, "-", seq + 1, b"x\n") for seq in range(3)}
+    ours, theirs = os.pipe()
+    writer = Writer(Sink(theirs, "a pipe"), None, flight, ordered=True, settled=lambda _: None, lost=print)
+    for seq, cut in ((2, False), (0, False), (1, True)):
+        writer.post(Done(flight[seq], None if cut else b"%d\n" % seq, None, cut))
+    writer.finish()
+    writer.run()
+    writer.close()
+    assert os.read(ours, 100) == b"0\n2\n"
+    os.close(ours)
+    assert sorted(flight) == [1]
+    assert (writer.tally.succeeded, writer.tally.failed, writer.tally.cut) == (2, 0, {1})
 
 
 def test_what_is_kept_replaces_the_file_behind_a_link_or_leaves_it_alone(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from tests.cli.kit import SECONDS, Ended, Nursery, command, run, sentences
 
 BROKEN = """
 from __future__ import annotations
+import functools
 from typing import TYPE_CHECKING
 from pydantic import BaseModel
 if TYPE_CHECKING:
@@ -24,12 +25,13 @@ class Unfinished(BaseModel):
     field: "Missing"
 
 number = 5
-async def later(line): ...
 async def generator(line):
     yield line
-class Late:
-    async def __call__(self, line): ...
-late = Late()
+class Generator:
+    async def __call__(self, line):
+        yield line
+called = Generator()
+partly = functools.partial(generator)
 def nothing(): ...
 def only_named(*, line): ...
 def two(one: str, other: str): ...
@@ -76,9 +78,9 @@ def check(ended: Ended, *words: str) -> None:
         ("functions:not_there", ["no 'not_there' in module 'functions'", "functions.py"]),
         ("functions:same.inner", ["no 'inner'"]),
         ("broken:number", ["not a function", "int"]),
-        ("broken:later", ["async", "plain function"]),
-        ("broken:generator", ["async"]),
-        ("broken:late", ["async"]),
+        ("broken:generator", ["'broken:generator' is an async generator", "plain or async", "one result"]),
+        ("broken:called", ["async generator"]),
+        ("broken:partly", ["async generator"]),
         ("broken:nothing", ["no parameter"]),
         ("broken:only_named", ["no parameter"]),
         ("broken:two", ["one argument", "one, other"]),

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from dataclasses import dataclass
-from threading import Event, Semaphore
+from functools import wraps
+from threading import Semaphore
+from typing import Any, Literal, TypeAlias
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import Metric
@@ -12,7 +16,9 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-__all__ = ["SOON", "Gate", "Scrape", "openmetrics", "parse", "scrape", "text"]
+from workpool import Pool
+
+__all__ = ["SOON", "Gate", "Kind", "MakePool", "Scrape", "openmetrics", "parse", "scrape", "text"]
 
 SOON = 20.0
 """Seconds that a test waits for what has to happen, before it fails."""
@@ -24,11 +30,25 @@ class Gate:
     def __init__(self, bad: Iterable[int] = ()) -> None:
         self._bad = set(bad)
         self._entered = Semaphore(0)
-        self._opened = Event()
+        self._opened: Future[None] = Future()
 
     def __call__(self, item: int) -> int:
         self._entered.release()
-        assert self._opened.wait(SOON)
+        self._opened.result(SOON)
+        return self._end(item)
+
+    async def wait(self, item: int) -> int:
+        """The same as a task, as deaf to a stop as the thread is."""
+        self._entered.release()
+        opened = asyncio.wrap_future(self._opened)
+        while not opened.done():
+            try:
+                await asyncio.shield(opened)
+            except asyncio.CancelledError:
+                continue
+        return self._end(item)
+
+    def _end(self, item: int) -> int:
         if item in self._bad:
             raise ValueError(f"item {item} is bad")
         return item
@@ -39,7 +59,31 @@ class Gate:
             assert self._entered.acquire(timeout=SOON), "no worker took the item"
 
     def open(self) -> None:
-        self._opened.set()
+        self._opened.set_result(None)
+
+
+MakePool: TypeAlias = Callable[..., Pool[int, Any]]
+"""Called as `Pool` is, with a plain function or a `Gate`."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of worker."""
+
+    name: Literal["thread", "asyncio", "inline"]
+
+    def pool(self, process: Callable[[int], Any], **options: Any) -> Pool[int, Any]:
+        if self.name != "asyncio":
+            return Pool(process, executor=self.name, **options)
+        return Pool(process.wait if isinstance(process, Gate) else _as_async(process), **options)
+
+
+def _as_async(process: Callable[[int], Any]) -> Callable[[int], Any]:
+    @wraps(process)
+    async def process_async(item: int) -> Any:
+        return process(item)
+
+    return process_async
 
 
 @dataclass(frozen=True)

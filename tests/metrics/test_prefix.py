@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from prometheus_client import REGISTRY, CollectorRegistry, Counter
 
-from tests.metrics.scraping import SOON, Gate, openmetrics, scrape, text
+from tests.metrics.scraping import SOON, Gate, MakePool, openmetrics, scrape, text
 from workpool import NameTaken, Pool, QueueFull
 
 PREFIX = "message_processor"
@@ -23,8 +23,8 @@ def registry() -> CollectorRegistry:
 
 
 @pytest.mark.parametrize("form", ["openmetrics", "text"])
-def test_exactly_the_seven_series(registry: CollectorRegistry, form: str) -> None:
-    with Pool(same, metrics=registry, metrics_prefix=PREFIX) as pool:
+def test_exactly_the_seven_series(registry: CollectorRegistry, form: str, any_pool: MakePool) -> None:
+    with any_pool(same, metrics=registry, metrics_prefix=PREFIX) as pool:
         pool.call(1).result(SOON)
         found = scrape(registry, form)
     kinds = {name: each.type for name, each in found.families.items() if not name.startswith("workpool_")}
@@ -55,8 +55,8 @@ def test_exactly_the_seven_series(registry: CollectorRegistry, form: str) -> Non
             assert labels == ({frozenset({"status"})} if name == DURATION else {frozenset()})
 
 
-def test_the_histogram_has_the_go_packages_buckets(registry: CollectorRegistry) -> None:
-    with Pool(same, metrics=registry, metrics_prefix=PREFIX) as pool:
+def test_the_histogram_has_the_go_packages_buckets(registry: CollectorRegistry, any_pool: MakePool) -> None:
+    with any_pool(same, metrics=registry, metrics_prefix=PREFIX) as pool:
         for item in range(3):
             pool.call(item).result(SOON)
         found = scrape(registry)
@@ -70,9 +70,11 @@ def test_the_histogram_has_the_go_packages_buckets(registry: CollectorRegistry) 
         assert found.value(f"{DURATION}_sum", status=status) == histogram.sum
 
 
-def test_the_values_are_those_of_stats(registry: CollectorRegistry, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_values_are_those_of_stats(
+    registry: CollectorRegistry, caplog: pytest.LogCaptureFixture, concurrent_pool: MakePool
+) -> None:
     gate = Gate(bad=[1])
-    with Pool(gate, workers=1, queue_size=4, metrics=registry, metrics_prefix=PREFIX) as pool:
+    with concurrent_pool(gate, workers=1, queue_size=4, metrics=registry, metrics_prefix=PREFIX) as pool:
         pool.submit(1)
         gate.await_running(1)
         for item in (2, 3, 4):
@@ -93,8 +95,8 @@ def test_the_values_are_those_of_stats(registry: CollectorRegistry, caplog: pyte
     assert found.value(f"{DURATION}_count", status="success") == 4
 
 
-def test_only_refusals_for_a_full_queue_are_dropped(registry: CollectorRegistry) -> None:
-    pool = Pool(same, name="tasks", metrics=registry, metrics_prefix=PREFIX)
+def test_only_refusals_for_a_full_queue_are_dropped(registry: CollectorRegistry, any_pool: MakePool) -> None:
+    pool = any_pool(same, name="tasks", metrics=registry, metrics_prefix=PREFIX)
     with pytest.raises(RuntimeError):
         pool.submit(1)
     with pool:
@@ -125,9 +127,9 @@ def test_two_prefixes_on_one_registry(registry: CollectorRegistry) -> None:
     assert found.value("bp_submitted_total") == 1
 
 
-def test_a_prefix_in_use_refuses_the_start(registry: CollectorRegistry) -> None:
-    later = Pool(same, name="later", metrics=registry, metrics_prefix=PREFIX)
-    with Pool(same, name="first", metrics=registry, metrics_prefix=PREFIX) as first:
+def test_a_prefix_in_use_refuses_the_start(registry: CollectorRegistry, any_pool: MakePool) -> None:
+    later = any_pool(same, name="later", metrics=registry, metrics_prefix=PREFIX)
+    with any_pool(same, name="first", metrics=registry, metrics_prefix=PREFIX) as first:
         with pytest.raises(NameTaken, match=PREFIX):
             later.start()
         assert later.stats().state == "new"

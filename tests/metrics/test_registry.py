@@ -9,7 +9,7 @@ from threading import Barrier, Thread
 import pytest
 from prometheus_client import REGISTRY, CollectorRegistry, Gauge
 
-from tests.metrics.scraping import SOON, Gate, scrape, text
+from tests.metrics.scraping import SOON, Gate, MakePool, scrape, text
 from workpool import NameTaken, Pool, PoolAlreadyStarted, PoolError
 
 
@@ -22,9 +22,9 @@ def registry() -> CollectorRegistry:
     return CollectorRegistry()
 
 
-def test_a_name_in_use_refuses_the_start(registry: CollectorRegistry) -> None:
-    later = Pool(same, name="tasks", metrics=registry, metrics_prefix="later")
-    with Pool(same, name="tasks", metrics=registry) as first:
+def test_a_name_in_use_refuses_the_start(registry: CollectorRegistry, any_pool: MakePool) -> None:
+    later = any_pool(same, name="tasks", metrics=registry, metrics_prefix="later")
+    with any_pool(same, name="tasks", metrics=registry) as first:
         first.call(1).result(SOON)
         with pytest.raises(NameTaken, match="'tasks'") as refused:
             later.start()
@@ -41,10 +41,10 @@ def test_a_name_in_use_refuses_the_start(registry: CollectorRegistry) -> None:
         assert scrape(registry).value("workpool_submitted_total", pool="tasks") == 1
 
 
-def test_a_pool_that_drains_still_has_its_name(registry: CollectorRegistry) -> None:
+def test_a_pool_that_drains_still_has_its_name(registry: CollectorRegistry, concurrent_pool: MakePool) -> None:
     gate = Gate()
-    later = Pool(same, name="tasks", metrics=registry)
-    with Pool(gate, workers=1, name="tasks", metrics=registry, metrics_prefix="mp") as first:
+    later = concurrent_pool(same, name="tasks", metrics=registry)
+    with concurrent_pool(gate, workers=1, name="tasks", metrics=registry, metrics_prefix="mp") as first:
         first.submit(1)
         gate.await_running(1)
         first.close()
@@ -52,15 +52,17 @@ def test_a_pool_that_drains_still_has_its_name(registry: CollectorRegistry) -> N
         with pytest.raises(NameTaken):
             later.start()
         with pytest.raises(NameTaken):
-            Pool(same, name="other", metrics=registry, metrics_prefix="mp").start()
+            concurrent_pool(same, name="other", metrics=registry, metrics_prefix="mp").start()
         gate.open()
     with later:
         pass
 
 
-def test_a_stopped_pool_yields_its_name_and_prefix_again_and_again(registry: CollectorRegistry) -> None:
+def test_a_stopped_pool_yields_its_name_and_prefix_again_and_again(
+    registry: CollectorRegistry, any_pool: MakePool
+) -> None:
     for run in range(3):
-        with Pool(same, name="tasks", metrics=registry, metrics_prefix="mp") as pool:
+        with any_pool(same, name="tasks", metrics=registry, metrics_prefix="mp") as pool:
             for item in range(run):
                 pool.call(item).result(SOON)
             assert pool.join(SOON)
@@ -69,8 +71,10 @@ def test_a_stopped_pool_yields_its_name_and_prefix_again_and_again(registry: Col
             assert found.value("mp_submitted_total") == run
 
 
-def test_a_stopped_pool_keeps_its_series_until_somebody_wants_them(registry: CollectorRegistry) -> None:
-    with Pool(same, name="tasks", metrics=registry, metrics_prefix="mp") as pool:
+def test_a_stopped_pool_keeps_its_series_until_somebody_wants_them(
+    registry: CollectorRegistry, any_pool: MakePool
+) -> None:
+    with any_pool(same, name="tasks", metrics=registry, metrics_prefix="mp") as pool:
         pool.call(1).result(SOON)
     found = scrape(registry)
     assert found.value("workpool_processed_total", pool="tasks") == found.value("mp_processed_total") == 1
@@ -98,18 +102,18 @@ def test_one_name_on_two_registries() -> None:
         assert scrape(second).value("mp_submitted_total") == 0
 
 
-def test_a_second_start_changes_nothing(registry: CollectorRegistry) -> None:
-    with Pool(same, name="tasks", metrics=registry, metrics_prefix="mp") as pool:
+def test_a_second_start_changes_nothing(registry: CollectorRegistry, any_pool: MakePool) -> None:
+    with any_pool(same, name="tasks", metrics=registry, metrics_prefix="mp") as pool:
         with pytest.raises(PoolAlreadyStarted):
             pool.start()
         assert scrape(registry).value("mp_queue_depth") == 0
         assert scrape(registry).pools() == {"tasks"}
 
 
-def test_of_two_starts_at_once_one_wins_and_is_exported() -> None:
+def test_of_two_starts_at_once_one_wins_and_is_exported(any_pool: MakePool) -> None:
     for _ in range(50):
         registry = CollectorRegistry()
-        pool = Pool(same, workers=1, name="tasks", metrics=registry, metrics_prefix="mp")
+        pool = any_pool(same, workers=1, name="tasks", metrics=registry, metrics_prefix="mp")
         together = Barrier(2)
         refusals: list[Exception] = []
         threads = [Thread(target=start_together, args=(pool, together, refusals)) for _ in range(2)]
@@ -132,10 +136,10 @@ def start_together(pool: Pool[int, int], together: Barrier, refusals: list[Excep
         refusals.append(error)
 
 
-def test_unregister_removes_both_kinds_of_series(registry: CollectorRegistry) -> None:
+def test_unregister_removes_both_kinds_of_series(registry: CollectorRegistry, any_pool: MakePool) -> None:
     with (
-        Pool(same, name="leaves", metrics=registry, metrics_prefix="mp") as leaves,
-        Pool(same, name="stays", metrics=registry, metrics_prefix="bp"),
+        any_pool(same, name="leaves", metrics=registry, metrics_prefix="mp") as leaves,
+        any_pool(same, name="stays", metrics=registry, metrics_prefix="bp"),
     ):
         leaves.unregister()
         leaves.unregister()

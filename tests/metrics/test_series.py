@@ -9,7 +9,7 @@ from threading import Barrier, Thread
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from tests.metrics.scraping import SOON, Gate, Scrape, openmetrics, scrape, text
+from tests.metrics.scraping import SOON, Gate, MakePool, Scrape, openmetrics, scrape, text
 from workpool import Pool, PoolStats, PoolStopped, QueueFull, StopTimeout
 from workpool._clock import SYSTEM, Clock, Parker
 
@@ -78,8 +78,13 @@ def assert_equal(found: Scrape, stats: PoolStats) -> None:
 
 
 @pytest.mark.parametrize("form", ["openmetrics", "text"])
-def test_every_series_of_several_pools_in_one_scrape(registry: CollectorRegistry, form: str) -> None:
-    with Pool(same, name="first", metrics=registry) as first, Pool(same, name="second", metrics=registry) as second:
+def test_every_series_of_several_pools_in_one_scrape(
+    registry: CollectorRegistry, form: str, any_pool: MakePool
+) -> None:
+    with (
+        any_pool(same, name="first", metrics=registry) as first,
+        any_pool(same, name="second", metrics=registry) as second,
+    ):
         first.call(1).result(SOON)
         second.call(2).result(SOON)
         found = scrape(registry, form)
@@ -115,9 +120,11 @@ def test_a_pool_that_has_not_started_is_not_exported(registry: CollectorRegistry
     assert text(registry) == ""
 
 
-def test_the_values_are_those_of_stats(registry: CollectorRegistry, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_values_are_those_of_stats(
+    registry: CollectorRegistry, caplog: pytest.LogCaptureFixture, concurrent_pool: MakePool
+) -> None:
     gate = Gate(bad=[3])
-    pool = Pool(gate, workers=2, queue_size=4, name="tasks", metrics=registry)
+    pool = concurrent_pool(gate, workers=2, queue_size=4, name="tasks", metrics=registry)
     with pytest.raises(RuntimeError):
         pool.submit(0)  # refused: not started
     with pool:
@@ -147,9 +154,9 @@ def test_the_values_are_those_of_stats(registry: CollectorRegistry, caplog: pyte
     assert found.value("workpool_failed_total", pool="tasks") == 1
 
 
-def test_refusals_are_counted_by_reason(registry: CollectorRegistry) -> None:
+def test_refusals_are_counted_by_reason(registry: CollectorRegistry, concurrent_pool: MakePool) -> None:
     gate = Gate()
-    pool = Pool(gate, workers=1, queue_size=1, name="tasks", metrics=registry)
+    pool = concurrent_pool(gate, workers=1, queue_size=1, name="tasks", metrics=registry)
     with pytest.raises(RuntimeError):
         pool.submit(0)
     with pool:
@@ -172,9 +179,9 @@ def test_refusals_are_counted_by_reason(registry: CollectorRegistry) -> None:
     assert dropped == {"full": 3, "not_started": 1, "stopped": 2}
 
 
-def test_gauges_are_read_when_they_are_scraped(registry: CollectorRegistry) -> None:
+def test_gauges_are_read_when_they_are_scraped(registry: CollectorRegistry, concurrent_pool: MakePool) -> None:
     gate = Gate()
-    with Pool(gate, workers=1, name="tasks", metrics=registry) as pool:
+    with concurrent_pool(gate, workers=1, name="tasks", metrics=registry) as pool:
         pool.submit(0)
         gate.await_running(1)
         depths = []
@@ -187,9 +194,9 @@ def test_gauges_are_read_when_they_are_scraped(registry: CollectorRegistry) -> N
         assert scrape(registry).value("workpool_queue_depth", pool="tasks") == 0
 
 
-def test_after_a_stop_nothing_is_queued_or_busy(registry: CollectorRegistry) -> None:
+def test_after_a_stop_nothing_is_queued_or_busy(registry: CollectorRegistry, concurrent_pool: MakePool) -> None:
     gate = Gate()
-    with Pool(gate, workers=2, name="tasks", metrics=registry) as pool:
+    with concurrent_pool(gate, workers=2, name="tasks", metrics=registry) as pool:
         for item in range(5):
             pool.submit(item)
         gate.await_running(2)
@@ -201,10 +208,12 @@ def test_after_a_stop_nothing_is_queued_or_busy(registry: CollectorRegistry) -> 
     assert found.value("workpool_processed_total", pool="tasks") == 5
 
 
-def test_an_abandoned_item_is_counted_and_no_longer_busy(registry: CollectorRegistry) -> None:
+def test_an_abandoned_item_is_counted_and_no_longer_busy(
+    registry: CollectorRegistry, concurrent_pool: MakePool
+) -> None:
     clock = Leap()
     gate = Gate()
-    pool = Pool(gate, workers=1, name="tasks", metrics=registry, clock=clock.clock)
+    pool = concurrent_pool(gate, workers=1, name="tasks", metrics=registry, clock=clock.clock)
     pool.start()
     pool.submit(1)
     gate.await_running(1)
@@ -235,10 +244,10 @@ class Leap:
         return False
 
 
-def test_the_age_of_the_oldest_item_is_the_clocks(registry: CollectorRegistry) -> None:
+def test_the_age_of_the_oldest_item_is_the_clocks(registry: CollectorRegistry, concurrent_pool: MakePool) -> None:
     clock = Leap()
     gate = Gate()
-    with Pool(gate, workers=2, name="tasks", metrics=registry, clock=clock.clock) as pool:
+    with concurrent_pool(gate, workers=2, name="tasks", metrics=registry, clock=clock.clock) as pool:
         pool.submit(1)
         gate.await_running(1)
         clock.time += 7
@@ -248,14 +257,14 @@ def test_the_age_of_the_oldest_item_is_the_clocks(registry: CollectorRegistry) -
         assert scrape(registry).value("workpool_oldest_running_seconds", pool="tasks") == 0
 
 
-def test_histograms_are_cumulative_and_end_in_infinity(registry: CollectorRegistry) -> None:
+def test_histograms_are_cumulative_and_end_in_infinity(registry: CollectorRegistry, any_pool: MakePool) -> None:
     clock = Leap()
     run_times = iter([0.0005, 0.001, 0.003, 0.03, 0.7, 4.0, 60.0])
 
     def run(item: int) -> None:
         clock.time += next(run_times)
 
-    with Pool(run, workers=1, name="tasks", metrics=registry, clock=clock.clock) as pool:
+    with any_pool(run, workers=1, name="tasks", metrics=registry, clock=clock.clock) as pool:
         for item in range(7):
             pool.call(item).result(SOON)
         found = scrape(registry)
@@ -270,14 +279,14 @@ def test_histograms_are_cumulative_and_end_in_infinity(registry: CollectorRegist
     assert found.buckets("workpool_run_seconds", pool="tasks", status="error") == [(bound, 0) for bound in BOUNDS]
 
 
-def test_a_failed_run_is_timed_as_an_error(registry: CollectorRegistry) -> None:
+def test_a_failed_run_is_timed_as_an_error(registry: CollectorRegistry, any_pool: MakePool) -> None:
     clock = Leap()
 
     def run(item: int) -> None:
         clock.time += 0.2
         raise ValueError(item)
 
-    with Pool(run, workers=1, name="tasks", metrics=registry, clock=clock.clock) as pool:
+    with any_pool(run, workers=1, name="tasks", metrics=registry, clock=clock.clock) as pool:
         with pytest.raises(ValueError):
             pool.call(1).result(SOON)
         found = scrape(registry)
@@ -286,10 +295,10 @@ def test_a_failed_run_is_timed_as_an_error(registry: CollectorRegistry) -> None:
     assert found.value("workpool_run_seconds_count", pool="tasks", status="success") == 0
 
 
-def test_time_in_the_queue_is_measured(registry: CollectorRegistry) -> None:
+def test_time_in_the_queue_is_measured(registry: CollectorRegistry, concurrent_pool: MakePool) -> None:
     clock = Leap()
     gate = Gate()
-    with Pool(gate, workers=1, name="tasks", metrics=registry, clock=clock.clock) as pool:
+    with concurrent_pool(gate, workers=1, name="tasks", metrics=registry, clock=clock.clock) as pool:
         pool.submit(1)
         gate.await_running(1)
         pool.submit(2)
@@ -303,7 +312,7 @@ def test_time_in_the_queue_is_measured(registry: CollectorRegistry) -> None:
 
 
 def test_the_ledger_balances_in_every_scrape_under_load(
-    registry: CollectorRegistry, caplog: pytest.LogCaptureFixture
+    registry: CollectorRegistry, caplog: pytest.LogCaptureFixture, any_pool: MakePool
 ) -> None:
     caplog.set_level("CRITICAL", "workpool")
     producers = 4
@@ -324,7 +333,7 @@ def test_the_ledger_balances_in_every_scrape_under_load(
             except QueueFull:
                 pool.submit_wait(item)
 
-    with Pool(some_fail, workers=3, queue_size=20, name="tasks", metrics=registry) as pool:
+    with any_pool(some_fail, workers=3, queue_size=20, name="tasks", metrics=registry) as pool:
         threads = [Thread(target=produce, args=(pool,)) for _ in range(producers)]
         for thread in threads:
             thread.start()
@@ -358,7 +367,9 @@ def counters(found: Scrape) -> dict[tuple[str, frozenset[tuple[str, str]]], floa
     }
 
 
-def test_no_counter_falls_when_workers_leave(registry: CollectorRegistry, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_counter_falls_when_workers_leave(
+    registry: CollectorRegistry, caplog: pytest.LogCaptureFixture, any_pool: MakePool
+) -> None:
     caplog.set_level("CRITICAL", "workpool")
 
     def some_fail(item: int) -> None:
@@ -370,7 +381,7 @@ def test_no_counter_falls_when_workers_leave(registry: CollectorRegistry, caplog
     def look() -> None:
         scrapes.append(counters(scrape(registry)))
 
-    with Pool(some_fail, workers=8, name="tasks", metrics=registry, metrics_prefix="mp") as pool:
+    with any_pool(some_fail, workers=8, name="tasks", metrics=registry, metrics_prefix="mp") as pool:
         for workers in (8, 1, 4, 2):
             pool.resize(workers)
             look()
@@ -391,8 +402,8 @@ def test_no_counter_falls_when_workers_leave(registry: CollectorRegistry, caplog
     assert scrapes[-1]["workpool_queue_wait_seconds_count", frozenset({("pool", "tasks")})] == 240
 
 
-def test_resizing_is_seen(registry: CollectorRegistry) -> None:
-    with Pool(same, workers=2, name="tasks", metrics=registry) as pool:
+def test_resizing_is_seen(registry: CollectorRegistry, any_pool: MakePool) -> None:
+    with any_pool(same, workers=2, name="tasks", metrics=registry) as pool:
         pool.resize(5)
         assert scrape(registry).value("workpool_workers", pool="tasks") == 5
 

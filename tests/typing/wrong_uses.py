@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import assert_type
 
 from workpool import DrainReport, Pool, PoolStats
+from workpool.testing import ManualClock
+from workpool.testing.plugin import InlinePool
 
 
 @dataclass
@@ -74,3 +76,34 @@ async def what_is_refused_of_an_async_function(pool: Pool[int, str]) -> None:
     number: int = await pool.acall(1)  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
     pool.amap(["a"])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
     number.bit_length()
+
+
+def what_is_inferred_of_kinds_of_workers() -> None:
+    assert_type(Pool(length, executor="thread"), Pool[str, int])
+    assert_type(Pool(length, executor="inline"), Pool[str, int])
+    assert_type(Pool(length, executor=None), Pool[str, int])
+    assert_type(Pool(fetch, executor="asyncio"), Pool[int, str])
+    assert_type(Pool(fetch, executor="asyncio", carry_context=True).call(1).result(), str)
+    assert_type(Pool(length, carry_context=True), Pool[str, int])
+
+
+def what_is_refused_of_kinds_of_workers(name: str) -> None:
+    Pool(handle, executor="fiber")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    Pool(handle, executor=name)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    Pool(fetch, executor="tasks")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    Pool(fetch, executor=True)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    Pool(handle, carry_context="yes")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    Pool(fetch, carry_context=None)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+
+def what_is_inferred_of_the_fixtures(inline_pool: InlinePool, manual_clock: ManualClock) -> None:
+    assert_type(inline_pool(length), Pool[str, int])
+    assert_type(inline_pool(handle, queue_size=2, clock=manual_clock.clock), Pool[Task, None])
+    assert_type(inline_pool(length, carry_context=True).call("text").result(), int)
+
+
+def what_is_refused_of_the_fixtures(inline_pool: InlinePool) -> None:
+    inline_pool(handle).submit("text")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    inline_pool(handle, queue_size="many")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    inline_pool(handle, executor="fiber")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    inline_pool(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

@@ -61,7 +61,7 @@ def _finite_or_none(_context: click.Context, _parameter: click.Parameter, second
     type=click.IntRange(min=1),
     default=DEFAULT_WORKERS,
     show_default=True,
-    help="How many threads run the function.",
+    help="How many threads run the function; or tasks, if it is async.",
 )
 @click.option(
     "--queue-size",
@@ -112,6 +112,7 @@ def _run(**options: Any) -> int:
 
     What it returns is written as one line of JSON, None is not written. What it prints goes to stderr.
     A line that cannot be read, or for which the function raises, failed; the others go on.
+    An async function runs on an event loop; at the end of a stop's --timeout its calls are cancelled.
 
     Ctrl-C (SIGINT), SIGTERM or SIGHUP stops reading and finishes what was accepted; a second one aborts.
     Every line ends up in exactly one of: the results, --failed, --unprocessed. As --output and --failed are

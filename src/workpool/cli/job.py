@@ -33,7 +33,7 @@ GRACE: Final = 0.5
 """Seconds that a slow output has after the deadline, for what was finished shortly before it."""
 
 LOOK: Final = 0.2
-"""Seconds after which a signal is noticed at the latest."""
+"""Seconds after which a signal is noticed at the latest, and that the pool has ended by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,17 +119,21 @@ class Job:
                 self._finishing = True
                 self.writer.finish()
                 self._hurry_writer()
+        if self.in_flight and self._deadline == inf:  # nobody wanted a stop
+            self.trouble.append(_ENDED)
 
     @property
     def maybe_run(self) -> set[int]:
-        """Of those in flight, which were begun: given up while they ran, or their result could not be written."""
+        """Of those in flight, which were begun: given up or cancelled while they ran, or not to be written."""
         given_up = {item.item.seq for item in self._report.abandoned} if self._report else set[int]()
-        return (given_up | self.writer.tally.unwritten) & self.in_flight.keys()
+        tally = self.writer.tally
+        return (given_up | tally.cut | tally.unwritten) & self.in_flight.keys()
 
     @property
     def given_up(self) -> bool:
-        """A process function still runs, or did when the pool stopped."""
-        return bool(self._report and self._report.abandoned)
+        """A process function still runs, or did when the pool stopped; or was cancelled while a thread ran for it, as
+        that of `asyncio.to_thread` does, which goes on, and for which an orderly exit would wait."""
+        return bool(self._report and self._report.abandoned) or bool(self.writer.tally.cut)
 
     @property
     def stats(self) -> PoolStats:
@@ -152,7 +156,12 @@ class Job:
             try:
                 return self.events.get(timeout=LOOK)
             except Empty:
-                continue
+                self._notice_the_end()
+
+    def _notice_the_end(self) -> None:
+        """An async function may have ended its own pool: nobody gives the reader the room that it may wait for."""
+        if self._reading and self.pool.stats().state != "running":
+            self.reader.stop()
 
     def _on(self, event: Event) -> None:
         match event:
@@ -210,6 +219,8 @@ class Job:
 
 
 _STOPPING: Final = "stopping: what was accepted is finished, for at most {:g} s; once more to abort"
+
+_ENDED: Final = "the function ended its event loop, or the task that called it: the lines after that are left"
 
 
 def _reading_failed(error: BaseException) -> str:

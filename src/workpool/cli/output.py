@@ -38,6 +38,8 @@ class Done(NamedTuple):
     line: Line
     result: bytes | None
     error: str | None
+    cut: bool = False
+    """Neither: it was begun, and a stop cancelled it."""
 
 
 @dataclass(slots=True)
@@ -51,6 +53,8 @@ class Tally:
     first_errors: list[Done] = field(default_factory=list[Done])
     unwritten: set[int] = field(default_factory=set[int])
     """The lines, by `seq`, that were run but whose result could not be written: they are still in flight."""
+    cut: set[int] = field(default_factory=set[int])
+    """The lines, by `seq`, that a stop cancelled while they ran: they are still in flight too."""
 
 
 class Sink:
@@ -182,7 +186,8 @@ class Writer:
             batch, last = self._batch()
             if self._ordered:
                 batch = self._in_turn(batch, last)
-            self._write([done for done in batch if done.error is None])
+            self.tally.cut.update(done.line.seq for done in batch if done.cut)
+            self._write([done for done in batch if done.error is None and not done.cut])
             self._write_failures([done for done in batch if done.error is not None])
             for sink in self._sinks():
                 if sink.lost and sink not in self._told:

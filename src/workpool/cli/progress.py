@@ -75,6 +75,6 @@ class _Update:
             completed=tally.bytes,
             lines=f"{done:,} lines",
             rate=f"{done / seconds:,.0f}/s",
-            failed=f"{stats.failed:,} failed",
+            failed=f"{tally.failed:,} failed",
             queue=f"{stats.queue_depth:,} queued",
         )

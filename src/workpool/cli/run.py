@@ -16,12 +16,13 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from workpool import metrics
+from workpool._context import current
 from workpool._fate import Hooks
 from workpool.cli import leftover, paths
 from workpool.cli.job import Job, signals
 from workpool.cli.output import Done
 from workpool.cli.summary import Result
-from workpool.cli.target import Decode, Undecodable, decoder, encode, load, one_line
+from workpool.cli.target import Decode, Undecodable, decoder, encode, is_async, load, one_line
 from workpool.cli.wrong import Wrong
 from workpool.pool import Pool
 from workpool.sources.lines import STDIN, Line, Window, joined, total_bytes
@@ -69,7 +70,7 @@ def run(options: Options) -> int:
             _say(sentence)
     if job.given_up:
         sys.stderr.flush()
-        os._exit(result.exit_code)  # a thread that is stuck may hold something that an orderly exit waits for
+        os._exit(result.exit_code)  # what is stuck may hold something that an orderly exit waits for
     return result.exit_code
 
 
@@ -111,7 +112,7 @@ def _job(
             workers=options.workers,
             queue_size=options.queue_size,
             name=getattr(function, "__name__", "") or "run",
-            hooks=Hooks(error=lambda line, error: post(Done(line, None, _explain(error)))),
+            hooks=Hooks(error=lambda line, error: post(_not_done(line, error))),
             metrics=registry or False,
         )
 
@@ -128,16 +129,33 @@ def _job(
     )
 
 
-def _process(
-    function: Callable[[Any], object], decode: Decode, post: Callable[[Done], object]
-) -> Callable[[Line], None]:
-    """What the pool runs: whatever goes wrong in it is a failure of the line, and counted as such."""
+def _process(function: Callable[[Any], Any], decode: Decode, post: Callable[[Done], object]) -> Callable[[Line], Any]:
+    """What the pool runs, async if `function` is: whatever goes wrong in it is a failure of the line."""
 
-    def process(line: Line) -> None:
-        result = function(decode(line.text))
+    def done(line: Line, result: object) -> None:
         post(Done(line, None if result is None else encode(result) + b"\n", None))
 
-    return process
+    def process(line: Line) -> None:
+        done(line, function(decode(line.text)))
+
+    async def process_async(line: Line) -> None:
+        done(line, await function(decode(line.text)))
+
+    return process_async if is_async(function) else process
+
+
+def _not_done(line: Line, error: BaseException) -> Done:
+    """It failed; or the stop cancelled its task, which is no fault of the line: it is left, to be run again."""
+    cut = _is_cancelled(error)
+    return Done(line, None, None if cut else _explain(error), cut)
+
+
+def _is_cancelled(error: BaseException) -> bool:
+    if not current().cancelled:
+        return False
+    from asyncio import CancelledError  # imports asyncio, which is slow
+
+    return isinstance(error, CancelledError)
 
 
 def _explain(error: BaseException) -> str:

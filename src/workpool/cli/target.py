@@ -6,6 +6,7 @@ The function itself is not called here.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import sys
@@ -20,7 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from workpool.cli.wrong import Wrong
 
-__all__ = ["Undecodable", "decoder", "encode", "load"]
+__all__ = ["Undecodable", "decoder", "encode", "is_async", "load"]
 
 Decode = Callable[[bytes], Any]
 
@@ -47,14 +48,25 @@ def load(target: str) -> Callable[[Any], object]:
             raise Wrong(f"TARGET {target!r}: there is no {part!r} in {_where(found, name)}") from None
     if not callable(found):
         raise Wrong(f"TARGET {target!r} is not a function, but a value of type {type(found).__name__}")
-    if any(map(_is_async, (found, getattr(found, "__call__", None)))):  # noqa: B004 - an object's own method
-        raise Wrong(f"TARGET {target!r} is async, and the workers are threads: name a plain function")
+    if _is(inspect.isasyncgenfunction, found):
+        raise Wrong(
+            f"TARGET {target!r} is an async generator: name a function, plain or async, that returns the one result "
+            "of a line"
+        )
     function: Callable[[Any], object] = found
     return function
 
 
-def _is_async(function: object) -> bool:
-    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+def is_async(function: Callable[[Any], object]) -> bool:
+    """Whether what it returns is to be awaited: an `async def`, an object that is called like one, or a partial."""
+    return _is(inspect.iscoroutinefunction, function)
+
+
+def _is(kind: Callable[[object], bool], function: object) -> bool:
+    while isinstance(function, functools.partial):
+        function = function.func
+    # A class is called to make an object, whatever calling that object would do.
+    return kind(function) or (not inspect.isclass(function) and kind(getattr(function, "__call__", None)))  # noqa: B004
 
 
 def _where(found: object, name: str) -> str:
