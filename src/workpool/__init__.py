@@ -7,15 +7,18 @@ from workpool._fate import Hooks
 from workpool.errors import (
     ItemAbandoned,
     NameTaken,
+    NotPicklable,
     PoolAlreadyStarted,
     PoolError,
     PoolNotStarted,
     PoolStopped,
     QueueFull,
     StopTimeout,
+    WorkerDied,
 )
 from workpool.executor import OnFull, PoolExecutor
 from workpool.pool import Pool
+from workpool.workers.settings import Processes
 
 __all__ = [
     "Abandoned",
@@ -25,6 +28,7 @@ __all__ = [
     "Hooks",
     "ItemAbandoned",
     "NameTaken",
+    "NotPicklable",
     "OnFull",
     "Pool",
     "PoolAlreadyStarted",
@@ -33,7 +37,9 @@ __all__ = [
     "PoolNotStarted",
     "PoolStats",
     "PoolStopped",
+    "Processes",
     "QueueFull",
     "StopTimeout",
+    "WorkerDied",
     "current",
 ]

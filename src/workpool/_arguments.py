@@ -5,9 +5,19 @@ The functions take anything: a type checker would call the checks needless.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from workpool._fate import Hooks
 
-__all__ = ["check_hooks", "check_process", "checked_count", "checked_flag", "checked_name", "checked_seconds"]
+__all__ = [
+    "check_hooks",
+    "check_initializer",
+    "check_process",
+    "checked_count",
+    "checked_flag",
+    "checked_name",
+    "checked_seconds",
+]
 
 
 def check_process(process: object) -> None:
@@ -20,6 +30,14 @@ def check_hooks(hooks: object) -> None:
     """Raises TypeError for what is neither `Hooks` nor None."""
     if hooks is not None and not isinstance(hooks, Hooks):
         raise TypeError(f"hooks must be Hooks(...), not {hooks!r}")
+
+
+def check_initializer(initializer: object, initargs: object) -> None:
+    """Raises TypeError for what cannot be called with those."""
+    if initializer is not None and not callable(initializer):
+        raise TypeError(f"initializer must be a callable, or None, not {initializer!r}")
+    if not isinstance(initargs, Iterable):
+        raise TypeError(f"initargs must be a tuple, not {initargs!r}")
 
 
 def checked_flag(what: str, flag: object) -> bool:

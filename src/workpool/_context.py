@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextvars
-import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 from workpool._clock import Parker
 from workpool._control import ControlledQueue
@@ -150,7 +150,7 @@ class Within(Generic[T]):
 
 
 def _as_coroutine(awaitable: Any) -> Coroutine[Any, Any, Any]:
-    return awaitable if inspect.iscoroutine(awaitable) else _awaited(awaitable)
+    return _awaited(awaitable) if type(awaitable) is not CoroutineType else cast("Coroutine[Any, Any, Any]", awaitable)
 
 
 async def _awaited(awaitable: Awaitable[R]) -> R:

@@ -6,6 +6,7 @@ hold here too. Nothing here waits under the lock, and everything may be called t
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from math import inf
@@ -13,7 +14,7 @@ from typing import TypeVar
 
 from workpool._clock import Steps, Wake
 from workpool._core.lifecycle import NOT_ACCEPTING, Event, after
-from workpool._queue import BoundedQueue
+from workpool._several import SeveralQueue
 from workpool._state import section
 from workpool._worker import DISOWNED, TELLING, Worker
 from workpool.errors import PoolStopped
@@ -22,8 +23,10 @@ __all__ = ["ControlledQueue"]
 
 T = TypeVar("T")
 
+log = logging.getLogger("workpool")
 
-class ControlledQueue(BoundedQueue[T]):
+
+class ControlledQueue(SeveralQueue[T]):
     """What a `Pool` holds."""
 
     __slots__ = ()
@@ -108,6 +111,13 @@ class ControlledQueue(BoundedQueue[T]):
         self.tell_handed_back()
         self.attend()
 
+    def fail(self, why: str) -> None:
+        """Close without a drain, because no worker can work: `why` is said to whoever submits or stops."""
+        if self.closed_at is None:
+            self.failure = why
+            log.error("pool %r stops: %s", self.name, why)
+            self.close(drain=False)
+
     def shut(self) -> None:
         """Close without a drain, and tell no future yet. For whoever finds the workers dead, under the lock."""
         if self.closed_at is None:  # else each worker that cannot be woken would close it again
@@ -124,7 +134,7 @@ class ControlledQueue(BoundedQueue[T]):
         if self.deadline is None or (deadline is not None and deadline < self.deadline):
             self.deadline = deadline
         if not drain:
-            self.hand_back(cut=False)
+            self.hand_back(cut=bool(self.failure))
         self._retiring = 0
         self._lift()
         for waiter in self._waiters:
@@ -150,25 +160,15 @@ class ControlledQueue(BoundedQueue[T]):
             cancels += worker.cancels
         return cancels
 
-    def tell_handed_back(self) -> None:
-        """Cancel the futures of what was handed back; for whoever made the queue do so, outside the lock.
-
-        What a callback of one raises is raised when all are told.
-        """
-        raised: BaseException | None = None
-        for entry in self.handed_back or ():
-            future = entry[2]
-            try:
-                if future is not None:
-                    future.tell_cancelled()
-            except BaseException as error:
-                raised = error
-        if raised is not None:
-            raise raised
-
-    @section
     def abandon(self) -> None:
         """Give up every worker that is still there; `lost` names those with an entry in hand, and that entry."""
+        for worker in self._abandon():
+            if worker.end is not None:
+                worker.end()
+
+    @section
+    def _abandon(self) -> list[Worker[T]]:
+        given_up: list[Worker[T]] = []
         for worker in list(self.workers):
             if worker.pending != DISOWNED:
                 if worker.pending == TELLING:
@@ -178,9 +178,15 @@ class ControlledQueue(BoundedQueue[T]):
                     self.lost += ((worker, worker.entry),)
                     self.ledger.running -= 1
                     self.ledger.abandoned += 1
+                if worker.ahead:
+                    self.ledger.running -= len(worker.ahead)
+                    self._add_to_handed_back(tuple(reversed(worker.ahead)))
+                    worker.ahead.clear()
             self._leave(worker)
             worker.wake(None)  # one that only was slow to leave; nobody else would wake it now
+            given_up.append(worker)
         self._announce()
+        return given_up
 
     @section
     def on_cancel(self, worker: Worker[T], wake: Wake) -> bool:

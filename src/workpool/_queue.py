@@ -30,12 +30,12 @@ from typing import Any, Final, NoReturn, TypeVar
 
 from workpool._clock import Steps, Wake
 from workpool._core.discipline import Line
-from workpool._core.ledger import BOUNDS, Ledger
+from workpool._core.ledger import BOUNDS, Ledger, Tally
 from workpool._core.lifecycle import NOT_ACCEPTING, Event, after
 from workpool._future import ItemFuture, Place
 from workpool._interpreter import GIL
 from workpool._state import QueueState, Waiter, section
-from workpool._worker import DISOWNED, NONE, PARKED, SUCCEEDED, TELLING, Entry, Worker
+from workpool._worker import DISOWNED, NONE, NOTHING_AHEAD, PARKED, SUCCEEDED, TELLING, Entry, Worker
 from workpool.errors import PoolNotStarted, QueueFull
 
 __all__ = ["BoundedQueue"]
@@ -179,6 +179,8 @@ class BoundedQueue(QueueState[T]):
             self.ledger.refused_stopped += 1
         if self.foreign:
             why = "belongs to the parent process; make a new one in this process"
+        elif self.failure:
+            why = f"stopped by itself: {self.failure}"
         raise error(f"pool {self.name!r} {why}")
 
     def _grant(self) -> None:
@@ -236,7 +238,8 @@ class BoundedQueue(QueueState[T]):
         try_acquire, release, settle_and_take = self.try_acquire, self.release, self._settle_and_take
         ledger = self.ledger
         waiters = self._waiters
-        tally = worker.tally
+        # Whoever takes several entries may put some back, and records the times of the others when they have ended.
+        tally = worker.tally if worker.ahead is NOTHING_AHEAD else Tally()
         success, wait = tally.success, tally.wait
         bucket, low, high = 0, 0.0, FIRST
         while True:
@@ -321,13 +324,17 @@ class BoundedQueue(QueueState[T]):
         False if the item was given up before: it keeps that fate, and its future was told.
         """
         if mine := worker.pending != DISOWNED:
-            worker.pending = TELLING
+            if worker.pending != TELLING:
+                worker.pending = TELLING
+                self._telling += 1
             worker.telling = None if worker.entry is None else worker.entry[2]
-            worker.entry = None
-            self._telling += 1
             self._count(worker.fate)
+            self._next(worker)
         worker.fate = NONE
         return mine
+
+    def _next(self, worker: Worker[T]) -> None:
+        worker.entry = worker.ahead.popleft() if worker.ahead else None
 
     def _count(self, fate: int) -> None:
         if fate:
@@ -418,6 +425,22 @@ class BoundedQueue(QueueState[T]):
                 self.handed_back = old.waiting
                 self._line = line
         self._announce()
+
+    def tell_handed_back(self) -> None:
+        """Cancel the futures of what was handed back; for whoever made the queue do so, outside the lock.
+
+        What a callback of one raises is raised when all are told.
+        """
+        raised: BaseException | None = None
+        for entry in self.handed_back or ():
+            future = entry[2]
+            try:
+                if future is not None:
+                    future.tell_cancelled()
+            except BaseException as error:
+                raised = error
+        if raised is not None:
+            raise raised
 
     def _rouse(self, coming: bool = False) -> None:
         """Wake one worker, if there is something for it to take, or is `coming` in this section."""

@@ -110,6 +110,7 @@ class QueueState(Generic[T]):
         "cut_short",
         "deadline",
         "done_at_close",
+        "failure",
         "foreign",
         "handed_back",
         "ledger",
@@ -143,6 +144,8 @@ class QueueState(Generic[T]):
         """Does what `refuse_to_block` does."""
         self.carry: Callable[[], contextvars.Context] | None = None
         """Gives the context variables of whoever submits, if they are to be those of the process function."""
+        self.failure = ""
+        """Why the pool stopped by itself, if it did."""
         self.foreign = False
         """This process is a fork of the one that has the workers."""
         self.state = State.NEW

@@ -13,7 +13,7 @@ import logging
 import os
 import re
 import sys
-import tempfile
+import threading
 import traceback
 import weakref
 from collections.abc import Mapping
@@ -26,13 +26,13 @@ from workpool._control import ControlledQueue
 from workpool._core.report import Abandoned, DrainReport
 from workpool._future import ItemFuture, Place
 from workpool._state import section
-from workpool._worker import Worker
+from workpool._worker import Entry, Worker
 from workpool.errors import ItemAbandoned, StopTimeout
 
 if TYPE_CHECKING:
     from asyncio import Task
 
-__all__ = ["GRACE", "stop", "stopping", "watch"]
+__all__ = ["GRACE", "stack_of_main", "stop", "stop_before_others", "stopping", "watch"]
 
 T = TypeVar("T")
 
@@ -58,7 +58,7 @@ def stopping(queue: ControlledQueue[T], timeout: float | None, drain: bool, wake
     report = _conclude(queue, queue.clock.now(), stacks)
     _tell_all(queue)
     if not report.clean:
-        raise StopTimeout(str(report), report)
+        raise StopTimeout(f"{report}; {queue.failure}" if queue.failure else str(report), report)
     return report
 
 
@@ -83,7 +83,9 @@ def _conclude(queue: ControlledQueue[T], now: float, stacks: Mapping[Worker[T], 
             pool=queue.name,
             stats=stats,
             drained=stats.processed - queue.done_at_close,
-            unprocessed=tuple(entry[0] for entry in queue.handed_back or () if _never_ran(entry[2])),
+            unprocessed=tuple(
+                entry[0] for entry in sorted(queue.handed_back or (), key=_accepted_at) if _never_ran(entry[2])
+            ),
             abandoned=tuple(
                 Abandoned(entry[0], worker.name, max(0.0, now - worker.began), stacks.get(worker, ""))
                 for worker, entry in queue.lost
@@ -93,6 +95,11 @@ def _conclude(queue: ControlledQueue[T], now: float, stacks: Mapping[Worker[T], 
             cut_short=queue.cut_short,
         )
     return queue.report
+
+
+def _accepted_at(entry: Entry[Any]) -> float:
+    """What several workers had taken and not begun came back in another order."""
+    return entry[1]
 
 
 def _never_ran(future: ItemFuture[Any] | None) -> bool:
@@ -152,6 +159,11 @@ def _task_stack(task: Task[None]) -> str:
     return "".join(traceback.format_list(frames))
 
 
+def stack_of_main() -> str:
+    """Where the main thread is, as a traceback prints it."""
+    return _threads_stacks().get(threading.main_thread().ident or 0, "")
+
+
 def _threads_stacks() -> dict[int, str]:
     """Where the threads are, by their idents."""
     if not getattr(sys, "_is_gil_enabled", lambda: True)():
@@ -165,6 +177,8 @@ def _dumped() -> dict[int, str]:
 
     Walking the frames of a running thread in Python has crashed 3.11.
     """
+    import tempfile  # slow, and hardly ever needed
+
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as file:
         faulthandler.dump_traceback(file, all_threads=True)
         file.seek(0)
@@ -213,6 +227,12 @@ def _in_forked_child() -> None:
         queue.disown_workers()
 
 
-atexit.register(_at_exit)
+def stop_before_others() -> None:
+    """Stop, at interpreter exit, before whatever was registered for that so far."""
+    atexit.unregister(_at_exit)
+    atexit.register(_at_exit)
+
+
+stop_before_others()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_in_forked_child)

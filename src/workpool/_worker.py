@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
@@ -12,7 +13,7 @@ from workpool._future import ItemFuture
 if TYPE_CHECKING:
     from asyncio import Task  # at run time it would cost whoever has no event loop the import
 
-__all__ = ["DISOWNED", "FAILED", "NONE", "PARKED", "SUCCEEDED", "TELLING", "Entry", "Worker"]
+__all__ = ["DISOWNED", "FAILED", "NONE", "NOTHING_AHEAD", "PARKED", "SUCCEEDED", "TELLING", "Entry", "Worker"]
 
 T = TypeVar("T")
 
@@ -34,14 +35,20 @@ DISOWNED: Final = 3
 """It was given up: nothing that it says counts any more."""
 
 
+NOTHING_AHEAD: Final[deque[Any]] = deque(maxlen=0)
+"""Of the workers that take one entry at a time: one for all of them."""
+
+
 class Worker(Generic[T]):
     """One worker. Fields belong to the queue's lock, except where they say otherwise."""
 
     __slots__ = (
+        "ahead",
         "at",
         "began",
         "cancelled",
         "cancels",
+        "end",
         "entry",
         "fate",
         "ident",
@@ -62,6 +69,8 @@ class Worker(Generic[T]):
         """Written by the worker alone, without the lock."""
         self.entry: Entry[T] | None = None
         """What it runs."""
+        self.ahead: deque[Entry[T]] = NOTHING_AHEAD
+        """What it has taken besides, to run after that. Counts as running."""
         self.at = 0.0
         """The clock, when it last came from an item or a wait. Written by the worker without the lock."""
         self.began = 0.0
@@ -77,10 +86,17 @@ class Worker(Generic[T]):
         """Its running item was asked to end early."""
         self.cancels: list[Callable[[None], object]] = []
         """What to call when that happens."""
+        self.end: Callable[[], object] | None = None
+        """Ends by force what it runs, when it was given up; None: nothing can. To be called outside the lock."""
         self.ident: int | None = None
         """Its thread's, to find the stack; None until it has arrived."""
         self.task: Task[None] | None = None
         """Itself, if it is a task in that thread."""
+
+    @property
+    def given_up(self) -> bool:
+        """A stop waits for it no longer, and nothing that it says counts any more."""
+        return self.pending == DISOWNED
 
     @property
     def item(self) -> T:

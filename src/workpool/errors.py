@@ -9,6 +9,9 @@
     ├── PoolStopped    RuntimeError     it will take nothing any more: make a new pool
     ├── StopTimeout    TimeoutError     stopped, but not everything was done: see `report`
     ├── ItemAbandoned  TimeoutError     the item of this future still ran when its pool gave up on it
+    ├── ItemTimeout    TimeoutError     the item ran for longer than `item_timeout`
+    ├── WorkerDied     RuntimeError     the process in which the item ran ended: the item may have killed it
+    ├── NotPicklable   TypeError        an item, result or exception cannot be sent to another process, or back
     └── NameTaken      ValueError       another running pool exports metrics of that name: choose another
 
 `QueueFull`, `PoolNotStarted` and `PoolStopped` always mean that the item was not accepted: the caller
@@ -27,13 +30,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ItemAbandoned",
+    "ItemTimeout",
     "NameTaken",
+    "NotPicklable",
     "PoolAlreadyStarted",
     "PoolError",
     "PoolNotStarted",
     "PoolStopped",
     "QueueFull",
     "StopTimeout",
+    "WorkerDied",
 ]
 
 
@@ -108,6 +114,21 @@ class ItemAbandoned(PoolError, TimeoutError):
 
     The item may still take effect: a thread cannot be killed.
     """
+
+
+class ItemTimeout(PoolError, TimeoutError):
+    """The item ran for longer than the pool's `item_timeout`, and was ended, or given up."""
+
+
+class WorkerDied(PoolError, RuntimeError):
+    """The process that ran the item ended before the item did: the message says by which signal or exit code.
+
+    The item is not run again: it may be what killed the process, and it may have taken effect.
+    """
+
+
+class NotPicklable(PoolError, TypeError):
+    """An item, result or exception cannot be sent to another process, or back. The message names the culprit."""
 
 
 class NameTaken(PoolError, ValueError):

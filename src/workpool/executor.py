@@ -21,6 +21,7 @@ from functools import partial
 from itertools import count, islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, ParamSpec, TypeVar
 
+from workpool._arguments import check_initializer
 from workpool._clock import sit
 from workpool._context import is_worker_of
 from workpool._control import ControlledQueue
@@ -106,7 +107,7 @@ class PoolExecutor(Executor):
         metrics_prefix: str | None = None,
     ) -> None:
         _check_prefix(thread_name_prefix)
-        _check_initializer(initializer, initargs)
+        check_initializer(initializer, initargs)
         _check_on_full(on_full, initializer)
         self._max_workers = _workers(max_workers)  # known by this name to some who look into an executor
         self._on_full = on_full
@@ -388,13 +389,6 @@ def _at_exit() -> None:
 def _check_prefix(prefix: object) -> None:
     if not isinstance(prefix, str):
         raise TypeError(f"thread_name_prefix must be a string, not {prefix!r}")
-
-
-def _check_initializer(initializer: object, initargs: object) -> None:
-    if initializer is not None and not callable(initializer):
-        raise TypeError(f"initializer must be a callable, or None, not {initializer!r}")
-    if not isinstance(initargs, Iterable):
-        raise TypeError(f"initargs must be a tuple, not {initargs!r}")
 
 
 def _check_on_full(on_full: object, initializer: object) -> None:

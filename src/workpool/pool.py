@@ -25,7 +25,8 @@ from workpool._core.report import DrainReport
 from workpool._fate import Hooks
 from workpool._future import ItemFuture
 from workpool.errors import PoolError, StopTimeout
-from workpool.workers.choice import ExecutorName, checked_executor, choose
+from workpool.workers.choice import ExecutorName, check_carrying, checked_executor, choose
+from workpool.workers.settings import Processes
 
 if TYPE_CHECKING:
     from typing import Self
@@ -52,7 +53,7 @@ class Options(TypedDict, Generic[T], total=False):
     queue_size: int | None
     name: str | None
     hooks: Hooks[T] | None
-    executor: ExecutorName | None
+    executor: ExecutorName | Processes | None
     stop_timeout: float | None
     carry_context: bool
     metrics: bool | CollectorRegistry | None
@@ -109,7 +110,7 @@ class Pool(Generic[T, R]):
         queue_size: int | None = None,
         name: str | None = None,
         hooks: Hooks[T] | None = None,
-        executor: ExecutorName | None = None,
+        executor: ExecutorName | Processes | None = None,
         stop_timeout: float | None = DEFAULT_STOP_TIMEOUT,
         carry_context: bool = False,
         metrics: bool | CollectorRegistry | None = False,
@@ -125,11 +126,11 @@ class Pool(Generic[T, R]):
             clock,
             checked_seconds("stop_timeout", stop_timeout),
         )
+        kind = checked_executor(executor, process)
         if checked_flag("carry_context", carry_context):
+            check_carrying(kind)
             self._queue.carry = copy_context
-        self._driver = choose(
-            checked_executor(executor, process), self._queue, process, Hooks() if hooks is None else hooks
-        )
+        self._driver = choose(kind, self._queue, process, Hooks() if hooks is None else hooks)
         self._offer = self._driver.offer
         self._offer_waiting = self._driver.offer_waiting
         self._export = _exporter(metrics, metrics_prefix, self._queue)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import multiprocessing
+from collections.abc import Iterator
 from typing import Any
 
-from workpool import Pool
-from workpool.testing.conformance import Conformance, Double
+import pytest
+
+from tests.conformance.far import Far
+from workpool import Pool, Processes
+from workpool.testing.conformance import Conformance, Direct, Double
 
 
 class TestThreads(Conformance):
@@ -18,3 +23,27 @@ class TestTasks(Conformance):
     @staticmethod
     def make(double: Double, **options: Any) -> Pool[Any, Any]:
         return Pool(double.async_process, **options)
+
+
+@pytest.mark.parametrize("start_method", ["forkserver", "spawn", "fork"])
+@pytest.mark.filterwarnings("ignore:start_method='fork'")
+class TestProcesses(Conformance):
+    in_this_process = False
+
+    @pytest.fixture(autouse=True)
+    def far_doubles(self, start_method: str, nothing_stays: None) -> Iterator[None]:
+        """The doubles stay here, and are called from the workers' processes."""
+        fars: list[Far] = []
+
+        def make(double: Double, **options: Any) -> Pool[Any, Any]:
+            settings = Processes(start_method=start_method)  # type: ignore[arg-type]
+            if isinstance(double, Direct):
+                return Pool(double.process, executor=settings, **options)
+            fars.append(Far(double.process))
+            return Pool(fars[-1].call, executor=settings, **options)
+
+        self.make = make
+        yield
+        for far in fars:
+            far.close()
+        assert multiprocessing.active_children() == []

@@ -262,7 +262,7 @@ def test_a_worker_that_finds_only_what_was_withdrawn_rests() -> None:
 def lying_line(stage: Stage, event: Callable[[], object], before: bool) -> None:
     """From now on the line gives an entry out, and `event` happens just before or after."""
     line = stage.queue._line
-    stage.queue._line = Line(line.waiting, line.push, Liar(line.pop, event, before=before))
+    stage.queue._line = Line(line.waiting, line.push, Liar(line.pop, event, before=before), line.unpop)
 
 
 def test_a_finalizer_that_withdraws_the_item_in_the_workers_very_hand_wins() -> None:
@@ -285,7 +285,7 @@ class LyingFifo(Fifo):
 
     def open(self) -> Line[Any]:
         line = super().open()
-        return Line(line.waiting, Liar(line.push, self.event), line.pop)
+        return Line(line.waiting, Liar(line.push, self.event), line.pop, line.unpop)
 
 
 @pytest.mark.parametrize(
@@ -346,7 +346,7 @@ class LyingDeque(deque[Any]):
 def test_a_cancel_in_a_handler_while_the_line_is_handed_back_is_counted_once() -> None:
     stage = Stage(size=3)
     entries = LyingDeque()
-    stage.queue._line = Line(entries, entries.append, entries.popleft)
+    stage.queue._line = Line(entries, entries.append, entries.popleft, entries.extendleft)
     futures = [stage.call(number) for number in range(3)]
     entries.event = lambda: [future.cancel() for future in futures[:2]]
     stage.queue.close(drain=False)

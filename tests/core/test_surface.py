@@ -19,6 +19,7 @@ def test_what_the_root_exports() -> None:
         "Hooks",
         "ItemAbandoned",
         "NameTaken",
+        "NotPicklable",
         "OnFull",
         "Pool",
         "PoolAlreadyStarted",
@@ -27,8 +28,10 @@ def test_what_the_root_exports() -> None:
         "PoolNotStarted",
         "PoolStats",
         "PoolStopped",
+        "Processes",
         "QueueFull",
         "StopTimeout",
+        "WorkerDied",
         "current",
     ]
     assert all(hasattr(workpool, name) for name in workpool.__all__)

@@ -86,6 +86,11 @@ class Tally:
         self.error[bisect_left(BOUNDS, seconds)] += 1
         self.error_sum += seconds
 
+    def waited(self, seconds: float) -> None:
+        """Record how long an item was queued. (The loop for one item at a time writes it out.)"""
+        self.wait[bisect_left(BOUNDS, seconds)] += 1
+        self.wait_sum += seconds
+
     def fold(self, other: Tally) -> None:
         """Add `other` to this one: a worker that leaves hands over what it counted."""
         for mine, theirs in ((self.success, other.success), (self.error, other.error), (self.wait, other.wait)):

@@ -12,13 +12,13 @@ import time
 from collections.abc import Callable
 from functools import partial
 from itertools import count
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from workpool._clock import Parker
 from workpool._context import Context, Within, enter
 from workpool._control import ControlledQueue
 from workpool._fate import Hooks, failed, interrupted, succeeded_for
-from workpool._worker import DISOWNED, SUCCEEDED, Worker
+from workpool._worker import SUCCEEDED, Worker
 from workpool.workers.driver import Driver
 
 __all__ = ["Threads", "work"]
@@ -48,11 +48,10 @@ class Threads(Driver[T]):
 
     def _bring(self) -> bool:
         """Start one thread, if one is wanted."""
-        parker = Parker()
-        worker: Worker[T] = Worker(f"{self._queue.name}-{next(self._numbers)}", parker.put)
+        worker, run = self._prepared(f"{self._queue.name}-{next(self._numbers)}")
         thread = threading.Thread(
             target=_serve,
-            args=(self._queue, worker, parker, self._process, self._hooks),
+            args=(self._queue, worker, run),
             name=worker.name,
             daemon=True,  # a process function that never returns must not keep the interpreter alive
         )
@@ -66,12 +65,20 @@ class Threads(Driver[T]):
             raise
         return True
 
+    def _prepared(self, name: str) -> tuple[Worker[T], Callable[[], None]]:
+        """A worker, and what its thread runs until the worker is to leave."""
+        parker = Parker()
+        worker: Worker[T] = Worker(name, parker.put)
+        process = self._process if self._queue.carry is None else Within(self._queue, worker, self._process).run
+        wait = partial(self._queue.clock.park, parker, None)
+        return worker, partial(work, self._queue, worker, wait, process, self._hooks)
+
     async def reap_async(self) -> None:
         from asyncio import sleep  # whoever waits here has imported it; for the others it is slow
 
         until = time.monotonic() + REAP
         while time.monotonic() < until and any(  # noqa: ASYNC110 - a thread that ends tells nobody
-            worker.leaving and worker.pending != DISOWNED and thread.is_alive()
+            worker.leaving and thread.is_alive() and not _may_go_on(worker)
             for worker, thread in list(self._threads.items())
         ):
             await sleep(0.001)
@@ -81,30 +88,29 @@ class Threads(Driver[T]):
         """Wait for the threads whose workers have left; they have nothing more to do but to end."""
         for worker, thread in list(self._threads.items()):
             if worker.leaving:
-                given_up = worker.pending == DISOWNED and worker.ident is not None
-                if thread.is_alive() and not given_up:
+                if thread.is_alive() and not _may_go_on(worker):
                     thread.join(REAP)
                 self._threads.pop(worker, None)
+
+
+def _may_go_on(worker: Worker[Any]) -> bool:
+    """It was given up over an item, which nothing can end."""
+    return worker.given_up and worker.ident is not None and worker.end is None
 
 
 def _serve(
     queue: ControlledQueue[T],
     worker: Worker[T],
-    parker: Parker,
-    process: Callable[[T], object],
-    hooks: Hooks[T],
+    run: Callable[[], None],
 ) -> None:
     """Run items until the worker is told to leave."""
-    if queue.carry is not None:
-        process = Within(queue, worker, process).run
-    wait = partial(queue.clock.park, parker, None)
     while not worker.leaving:
         try:
             try:
                 if not queue.arrive(worker, threading.get_ident()):
                     return
                 enter(Context(queue, worker))
-                work(queue, worker, wait, process, hooks)
+                run()
             except BaseException as error:
                 interrupted(queue, worker, error)
         except BaseException:  # whatever comes, a worker stays: else its pool has fewer than it says

@@ -1,0 +1,196 @@
+"""Starting processes, talking to them, and ending them; what there is of `multiprocessing` here."""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.forkserver
+import os
+import pickle
+import signal
+import socket
+import threading
+import warnings
+import weakref
+from collections.abc import Callable
+from multiprocessing.connection import wait as wait_for
+from typing import Any, Final
+
+from workpool import _stopping
+from workpool.workers import child
+from workpool.workers.board import Board
+from workpool.workers.crossing import PROTOCOL
+from workpool.workers.seats import KILLED, SeatUnfit
+from workpool.workers.wire import Reader
+
+__all__ = ["Child", "Doorbell", "context_for"]
+
+_stopping.stop_before_others()  # `multiprocessing` waits at exit for its processes, and they wait for their pools
+
+_starting: Final = threading.Lock()
+"""Held while a process starts, or is looked after: `multiprocessing` is not made for several threads. And so that no
+fork copies the end of a socket that is meant for another child, which would keep that from ever seeing it close."""
+
+_ends: Final[weakref.WeakSet[socket.socket]] = weakref.WeakSet()
+"""This process's ends of all sockets, for a forked child to close: else no other child would see them close."""
+
+
+def context_for(start_method: str | None) -> Any:
+    """What starts processes in that way; None: the safest there is. Raises ValueError for what this system has not."""
+    methods = multiprocessing.get_all_start_methods()
+    if start_method is None:
+        start_method = "forkserver" if "forkserver" in methods else "spawn"
+    if start_method not in methods:
+        raise ValueError(f"start_method={start_method!r} is not there on this system; it has {', '.join(methods)}")
+    if start_method == "fork":
+        warnings.warn(
+            "start_method='fork' copies a process in which threads run: a lock that one of them holds stays locked in "
+            "the copy for ever; 'forkserver' does not",
+            RuntimeWarning,
+            stacklevel=6,
+        )
+    if start_method == "forkserver":
+        _preload()
+    return multiprocessing.get_context(start_method)
+
+
+def _preload() -> None:
+    """Have a fork server that is yet to start import, once, what each child needs."""
+    server = getattr(multiprocessing.forkserver, "_forkserver", None)
+    names = getattr(server, "_preload_modules", None)
+    if server is not None and isinstance(names, list) and child.__name__ not in names:
+        server.set_forkserver_preload([*names, child.__name__])
+
+
+class Doorbell:
+    """Wakes a thread that waits for several things at once.
+
+    Never closed by hand: a late ring would go to whatever has the file descriptor by then.
+    """
+
+    def __init__(self) -> None:
+        self._in, self._out = os.pipe()
+        os.set_blocking(self._in, False)
+        os.set_blocking(self._out, False)
+
+    def ring(self, _: None = None) -> None:
+        try:
+            os.write(self._out, b"!")
+        except BlockingIOError:  # it has rung often enough
+            return
+
+    def fileno(self) -> int:
+        return self._in
+
+    def answer(self) -> None:
+        """Take note that it rang, however often."""
+        try:
+            os.read(self._in, 4096)
+        except BlockingIOError:
+            return
+
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
+        close(self._in)
+        close(self._out)
+
+
+class Child:
+    """One process, and the ways to it."""
+
+    def __init__(self, context: Any, setup: child.Setup) -> None:
+        """Start it. Raises OSError if the system has no more to give."""
+        array = Board.array(context)
+        self.board = Board(array)
+        with _starting:
+            self.sock, theirs = socket.socketpair()
+            self._control, their_control = socket.socketpair()
+            _ends.update((self.sock, self._control))
+            self._process = context.Process(
+                target=_forked if setup.forked else child.main,
+                args=(theirs, their_control, array, pickle.dumps(setup, PROTOCOL)),
+                name=setup.worker,
+            )
+            try:
+                _start(self._process, context.get_start_method())
+            except BaseException:
+                self.sock.close()
+                self._control.close()
+                raise
+            finally:
+                theirs.close()
+                their_control.close()
+        self.pid: int = self._process.pid
+        self._ended = ""
+        self.sock.setblocking(False)
+        self.reader = Reader(self.sock)
+
+    def tell(self, word: bytes, _: None = None) -> None:
+        """Say something to the thread that listens there. Harmless when it is gone."""
+        try:
+            self._control.send(word)
+        except OSError:
+            return
+
+    def kill(self) -> None:
+        """End it at once. From any thread, and harmless when it has ended."""
+        with _starting:
+            try:
+                self._process.kill()
+            except ValueError:  # it was freed
+                return
+
+    def unfit(self, patience: float) -> SeatUnfit:
+        """Why it never was ready, once it has ended."""
+        how = self.end(patience)
+        why = f"the process {how} before it was ready; see what it wrote to stderr"
+        return SeatUnfit(why, KILLED if "killed" in how else 1)
+
+    def end(self, patience: float) -> str:
+        """Wait so many seconds for its end, then kill it, and free what it had. How it ended. May be called again."""
+        if self._ended:
+            return self._ended
+        self.sock.close()  # it reads that there is nothing more to do
+        if not wait_for([self._process.sentinel], patience):
+            self.kill()
+            wait_for([self._process.sentinel])
+        self._control.close()
+        with _starting:
+            self._process.join()
+            code = self._process.exitcode
+            self._process.close()
+        self._ended = _how(code)
+        return self._ended
+
+
+def _start(process: Any, method: str) -> None:
+    """With the signals of a terminal or a service manager held up, until the child says that they are the parent's.
+
+    Not with a fork server, which would hold them up for whoever else uses it.
+    """
+    if method == "forkserver":
+        process.start()
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        with warnings.catch_warnings():
+            if method == "fork":  # it was said already, at the construction of the pool
+                warnings.simplefilter("ignore", DeprecationWarning)
+            process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _forked(*arguments: Any) -> None:
+    for end in list(_ends):
+        end.close()
+    child.main(*arguments)
+
+
+def _how(code: int | None) -> str:
+    if code is None:
+        return "ended in an unknown way"
+    if code < 0:
+        try:
+            return f"was killed by {signal.Signals(-code).name}"
+        except ValueError:
+            return f"was killed by signal {-code}"
+    return f"ended with exit code {code}"

@@ -1,0 +1,125 @@
+"""Process functions at the top level of a module, which so reach the workers' processes."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from workpool import current
+
+
+def same(item: Any) -> Any:
+    return item
+
+
+def pid(_: object) -> int:
+    return os.getpid()
+
+
+def nothing(_: object) -> None:
+    return None
+
+
+def end_by(item: str) -> str:
+    """What it is told kills the process."""
+    ways: dict[str, Callable[[], object]] = {
+        "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+        "exit": lambda: os._exit(3),
+        "segfault": lambda: ctypes.string_at(0),
+    }
+    if item in ways:
+        ways[item]()
+    return item
+
+
+def note(item: tuple[str, int]) -> int:
+    """Append a line to a file, in one write: whoever reads it sees who ran what, and how often."""
+    path, number = item
+    with Path(path).open("ab", buffering=0) as file:
+        file.write(b"%d\n" % number)
+    return number
+
+
+class Locked:
+    """Does not pickle, because of what it is made of."""
+
+    def __init__(self) -> None:
+        self.name = "locked"
+        self.lock = threading.Lock()
+
+
+class Holder:
+    def __init__(self) -> None:
+        self.inner = [Locked()]
+
+
+class Picky(Exception):
+    """Cannot be made anew from its arguments, as pickle does."""
+
+    def __init__(self, one: int, two: int) -> None:
+        super().__init__(f"{one} {two}")
+
+
+def results(item: str) -> object:
+    if item == "locked":
+        return Holder()
+    if item == "picky":
+        raise Picky(1, 2)
+    if item == "noisy":
+        sys.stdout.write("\0\1\2 print\n")
+        sys.stdout.buffer.write(bytes(range(256)) * 100)
+        sys.stdout.flush()
+        os.write(1, b"\5\0\0\0" * 1000)
+    return item
+
+
+def logs(item: str) -> str:
+    logging.getLogger("far.away").warning("%s in %d", item, os.getpid(), extra={"lock": threading.Lock()})
+    logging.getLogger("far.away").info("not wanted")
+    try:
+        raise ValueError(item)
+    except ValueError:
+        logging.getLogger("far.away").exception("raised")
+    return item
+
+
+def wait_for_file(path: str | None) -> str | None:
+    """Run until a file is there; None: return at once."""
+    while path is not None and not Path(path).exists():
+        time.sleep(0.005)
+    return path
+
+
+def until_cancelled(path: str) -> str:
+    Path(path).touch()
+    return "ended early" if not current().sleep(20) else "slept"
+
+
+def touch_and_hang(path: str) -> None:
+    Path(path).touch()
+    while True:
+        time.sleep(1)
+
+
+def set_variable(name: str, value: str) -> None:
+    os.environ[name] = value
+
+
+def variable(name: str) -> str | None:
+    return os.environ.get(name)
+
+
+def broken() -> None:
+    raise RuntimeError("no database today")
+
+
+def big(size: int) -> bytes:
+    return b"x" * size
