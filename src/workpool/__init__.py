@@ -6,6 +6,7 @@ from workpool._core.report import Abandoned, DrainReport
 from workpool._fate import Hooks
 from workpool.errors import (
     ItemAbandoned,
+    ItemTimeout,
     NameTaken,
     NotPicklable,
     PoolAlreadyStarted,
@@ -18,7 +19,7 @@ from workpool.errors import (
 )
 from workpool.executor import OnFull, PoolExecutor
 from workpool.pool import Pool
-from workpool.workers.settings import Processes
+from workpool.workers.settings import Interpreters, Processes
 
 __all__ = [
     "Abandoned",
@@ -26,7 +27,9 @@ __all__ = [
     "DrainReport",
     "Histogram",
     "Hooks",
+    "Interpreters",
     "ItemAbandoned",
+    "ItemTimeout",
     "NameTaken",
     "NotPicklable",
     "OnFull",

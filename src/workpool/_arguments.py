@@ -15,6 +15,7 @@ __all__ = [
     "check_process",
     "checked_count",
     "checked_flag",
+    "checked_item_timeout",
     "checked_name",
     "checked_seconds",
 ]
@@ -81,3 +82,11 @@ def checked_seconds(what: str, seconds: object) -> float | None:
     if not seconds >= 0:
         raise ValueError(f"{what} must be 0 seconds or more, or None for no limit, not {seconds}")
     return float(seconds)
+
+
+def checked_item_timeout(seconds: object) -> float | None:
+    """Seconds above 0; None: no limit. Raises TypeError or ValueError."""
+    checked = checked_seconds("item_timeout", seconds)
+    if checked == 0:
+        raise ValueError("item_timeout must be more than 0 seconds, or None for no limit")
+    return checked

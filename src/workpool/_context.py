@@ -56,8 +56,9 @@ class Context:
 
     @property
     def cancelled(self) -> bool:
-        """The pool's stop timeout is over: end early, within the grace of half a second, or be abandoned."""
-        return self._worker.cancelled
+        """The pool's stop timeout is over, or the item's own: end early, within half a second, or be given up."""
+        worker = self._worker
+        return worker.cancelled or (worker.late is not None and worker.late is worker.entry)
 
     def sleep(self, seconds: float) -> bool:
         """Sleep, but wake at once when the item is asked to end early. True if the whole time passed.

@@ -16,7 +16,7 @@ from workpool._clock import Steps, Wake
 from workpool._core.lifecycle import NOT_ACCEPTING, Event, after
 from workpool._several import SeveralQueue
 from workpool._state import section
-from workpool._worker import DISOWNED, TELLING, Worker
+from workpool._worker import DISOWNED, TELLING, Entry, Worker
 from workpool.errors import PoolStopped
 
 __all__ = ["ControlledQueue"]
@@ -189,10 +189,36 @@ class ControlledQueue(SeveralQueue[T]):
         return given_up
 
     @section
+    def mark_late(self, worker: Worker[T], entry: Entry[T]) -> list[Wake]:
+        """The item takes too long, if it still runs: what to call to say so."""
+        if worker.entry is not entry or worker.given_up:
+            return []
+        worker.late = entry
+        return list(worker.cancels)
+
+    @section
+    def give_up(self, worker: Worker[T], entry: Entry[T], seconds: float) -> bool:
+        """Count the item as failed and its worker as stuck, in the place of which there can be another.
+
+        False if the item has ended, or as many are stuck as there are to be workers, or the pool is stopping, which
+        has a timeout of its own.
+        """
+        if worker.entry is not entry or worker.given_up or not self._accepting or len(self.stuck) >= self.target:
+            return False
+        worker.pending = DISOWNED
+        self._gone.failed(seconds)
+        self.ledger.running -= 1
+        self.ledger.failed += 1
+        self.stuck[worker] = None
+        self._leave(worker)
+        self._announce()
+        return True
+
+    @section
     def on_cancel(self, worker: Worker[T], wake: Wake) -> bool:
         """Have `wake` called when `worker` is asked to end early; False if it was."""
         worker.cancels = [*worker.cancels, wake]
-        return not worker.cancelled
+        return not (worker.cancelled or (worker.late is not None and worker.late is worker.entry))
 
     @section
     def off_cancel(self, worker: Worker[T], wake: Wake) -> None:

@@ -11,7 +11,7 @@ from workpool._control import ControlledQueue
 from workpool._future import ItemFuture
 from workpool._worker import DISOWNED, FAILED, SUCCEEDED, Worker
 
-__all__ = ["Hooks", "failed", "interrupted", "succeeded_for"]
+__all__ = ["Hooks", "failed", "interrupted", "log_error", "succeeded_for", "tell_failed", "tell_stuck"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -28,6 +28,9 @@ class Hooks(Generic[T]):
 
     error: Callable[[T, BaseException], object] | None = None
     """The process function raised. Not called for an item with a future (`call`, `map`): that has the exception."""
+    stuck: Callable[[T, float, str], object] | None = None
+    """The item has run for longer than `item_timeout`, and is killed, or given up because it did not end when it was
+    told to. Called with the item, the seconds that it has run, and the stack where it is, in a thread of the pool's."""
 
 
 def succeeded_for(queue: ControlledQueue[Any], worker: Worker[Any], future: ItemFuture[R], result: R) -> None:
@@ -52,12 +55,27 @@ def failed(queue: ControlledQueue[T], worker: Worker[T], hooks: Hooks[T], error:
         return
     if worker.pending == DISOWNED:
         return
+    tell_failed(queue, worker, hooks, item, error)
+
+
+def tell_failed(queue: ControlledQueue[T], worker: Worker[T], hooks: Hooks[T], item: T, error: BaseException) -> None:
+    """Log what an item without a future failed with, and give it to the hook."""
     log_error(error, "pool %r: an item failed in worker %r", queue.name, worker.name)
     if hooks.error is not None:
         try:
             hooks.error(item, error)
         except BaseException as raised:
             log_error(raised, "pool %r: the hook for errors failed", queue.name)
+
+
+def tell_stuck(queue: ControlledQueue[T], hooks: Hooks[T], item: T, seconds: float, stack: str) -> None:
+    """Log where an item is that takes too long, and give that to the hook."""
+    log.warning("pool %r: an item has been running for %.3g s, and is here:\n%s", queue.name, seconds, stack)
+    if hooks.stuck is not None:
+        try:
+            hooks.stuck(item, seconds, stack)
+        except BaseException as raised:
+            log_error(raised, "pool %r: the hook for what is stuck failed", queue.name)
 
 
 def log_error(error: BaseException, message: str, *names: str) -> None:

@@ -294,6 +294,7 @@ class BoundedQueue(QueueState[T]):
     def _settle_and_take(self, worker: Worker[T], ledger: Ledger) -> None:
         """The same under the lock, where there is more to see to, or another thread may come at any time."""
         if worker.pending == DISOWNED:
+            self.stuck.pop(worker, None)
             worker.leaving = True
             worker.entry = None
             return

@@ -113,6 +113,7 @@ class QueueState(Generic[T]):
         "failure",
         "foreign",
         "handed_back",
+        "item_timeout",
         "ledger",
         "lost",
         "name",
@@ -122,6 +123,7 @@ class QueueState(Generic[T]):
         "size",
         "state",
         "stop_timeout",
+        "stuck",
         "target",
         "try_acquire",
         "workers",
@@ -137,6 +139,10 @@ class QueueState(Generic[T]):
         """How many workers there are to be."""
         self.stop_timeout = stop_timeout
         """Seconds (None: no limit) for a stop that nobody called: at the end of a `with` block, and at exit."""
+        self.stuck: dict[Worker[T], None] = {}
+        """Those that were given up over an item, and have not come since."""
+        self.item_timeout: float | None = None
+        """Seconds that an item may run; None: as long as it wants."""
         self.attend: Callable[[], bool] = _they_come
         """Called outside the lock by whoever waits for workers, or has woken some: runs those that do not come by
         themselves. False: none will ever come again, so that waiting is in vain. The driver's to set, as is this:"""
@@ -252,6 +258,7 @@ class QueueState(Generic[T]):
             abandoned=abandoned,
             running=running,
             workers_busy=len(busy),
+            workers_stuck=len(self.stuck),
             oldest_running=max(0.0, now - min(busy, default=now)),
             run_success=Histogram(tuple(total.success), total.success_sum),
             run_error=Histogram(tuple(total.error), total.error_sum),

@@ -8,7 +8,6 @@ Ctrl-C, and a later one finishes what an earlier one left.
 from __future__ import annotations
 
 import atexit
-import faulthandler
 import logging
 import os
 import re
@@ -32,7 +31,7 @@ from workpool.errors import ItemAbandoned, StopTimeout
 if TYPE_CHECKING:
     from asyncio import Task
 
-__all__ = ["GRACE", "stack_of_main", "stop", "stop_before_others", "stopping", "watch"]
+__all__ = ["GRACE", "stack_of", "stack_of_main", "stop", "stop_before_others", "stopping", "watch"]
 
 T = TypeVar("T")
 
@@ -133,13 +132,26 @@ _STACK_LINE: Final = re.compile(r'  File "(?P<file>.*)", line (?P<line>\d+) in (
 def _stacks(queue: ControlledQueue[T]) -> dict[Worker[T], str]:
     """Where the workers are that have an item in hand, as a traceback prints it."""
     busy = [worker for worker in list(queue.workers) if worker.entry is not None]
-    threads = _threads_stacks() if any(worker.task is None or _is_running(worker.task) for worker in busy) else {}
-    return {
-        worker: threads.get(worker.ident or 0, "")
-        if worker.task is None or _is_running(worker.task)
-        else _task_stack(worker.task)
-        for worker in busy
-    }
+    threads = _threads_stacks() if any(map(_is_in_its_thread, busy)) else {}
+    return {worker: _stack(worker, threads) for worker in busy}
+
+
+def stack_of(worker: Worker[Any]) -> str:
+    """Where the worker is."""
+    return _stack(worker, _threads_stacks() if _is_in_its_thread(worker) else {})
+
+
+def _stack(worker: Worker[Any], threads: Mapping[int, str]) -> str:
+    if worker.stack is not None:
+        return worker.stack()
+    if worker.task is None or _is_running(worker.task):
+        return threads.get(worker.ident or 0, "")
+    return _task_stack(worker.task)
+
+
+def _is_in_its_thread(worker: Worker[Any]) -> bool:
+    """Where it is, the stack of its thread says."""
+    return worker.stack is None and (worker.task is None or _is_running(worker.task))
 
 
 def _is_running(task: Task[None]) -> bool:
@@ -177,6 +189,7 @@ def _dumped() -> dict[int, str]:
 
     Walking the frames of a running thread in Python has crashed 3.11.
     """
+    import faulthandler  # not in a subinterpreter, which can import this module nevertheless
     import tempfile  # slow, and hardly ever needed
 
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as file:

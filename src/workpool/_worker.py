@@ -50,11 +50,14 @@ class Worker(Generic[T]):
         "cancels",
         "end",
         "entry",
+        "expire",
         "fate",
         "ident",
+        "late",
         "leaving",
         "name",
         "pending",
+        "stack",
         "tally",
         "task",
         "telling",
@@ -86,6 +89,12 @@ class Worker(Generic[T]):
         """Its running item was asked to end early."""
         self.cancels: list[Callable[[None], object]] = []
         """What to call when that happens."""
+        self.late: Entry[T] | None = None
+        """An entry that has taken longer than it may."""
+        self.expire: Callable[[Entry[T]], object] | None = None
+        """Has such an entry end, if it still runs; None: `cancels` ask it to. To be called outside the lock."""
+        self.stack: Callable[[], str] | None = None
+        """Where its item is, as a traceback prints it; None: where its thread or task is."""
         self.end: Callable[[], object] | None = None
         """Ends by force what it runs, when it was given up; None: nothing can. To be called outside the lock."""
         self.ident: int | None = None

@@ -165,6 +165,11 @@ def _gauges(pools: list[PoolStats]) -> Iterator[Metric]:
         ("workpool_queue_capacity", "Items that may wait for a worker.", lambda pool: pool.queue_size),
         ("workpool_workers", "Workers that the pool is to have.", lambda pool: pool.workers),
         ("workpool_workers_busy", "Workers that are running an item.", lambda pool: pool.workers_busy),
+        (
+            "workpool_workers_stuck",
+            "Workers that were given up over an item that took too long, and still run it.",
+            lambda pool: pool.workers_stuck,
+        ),
         ("workpool_running", "Items that are running.", lambda pool: pool.running),
         (
             "workpool_oldest_running_seconds",

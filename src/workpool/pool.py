@@ -14,7 +14,15 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Generic, TypedDict, TypeVar, Unpack, overload
 
 from workpool import _stopping, metrics
-from workpool._arguments import check_hooks, check_process, checked_count, checked_flag, checked_name, checked_seconds
+from workpool._arguments import (
+    check_hooks,
+    check_process,
+    checked_count,
+    checked_flag,
+    checked_item_timeout,
+    checked_name,
+    checked_seconds,
+)
 from workpool._clock import SYSTEM, Clock, Steps, Wake, sit
 from workpool._context import is_worker_of
 from workpool._control import ControlledQueue
@@ -25,8 +33,9 @@ from workpool._core.report import DrainReport
 from workpool._fate import Hooks
 from workpool._future import ItemFuture
 from workpool.errors import PoolError, StopTimeout
-from workpool.workers.choice import ExecutorName, check_carrying, checked_executor, choose
-from workpool.workers.settings import Processes
+from workpool.workers.choice import Executor, check_carrying, checked_executor, choose
+from workpool.workers.driver import Driver
+from workpool.workers.watch import Watch
 
 if TYPE_CHECKING:
     from typing import Self
@@ -53,7 +62,8 @@ class Options(TypedDict, Generic[T], total=False):
     queue_size: int | None
     name: str | None
     hooks: Hooks[T] | None
-    executor: ExecutorName | Processes | None
+    executor: Executor | None
+    item_timeout: float | None
     stop_timeout: float | None
     carry_context: bool
     metrics: bool | CollectorRegistry | None
@@ -82,6 +92,9 @@ class Pool(Generic[T, R]):
         hooks: what to call when an item fails that has no future.
         executor: who runs items: "thread"; "asyncio", also for what is async without looking it, such as a lambda;
             "inline", for tests, runs each in the thread of whoever submits it, before `submit` returns.
+        item_timeout: seconds (None: no limit) that an item may run. Then it fails with `ItemTimeout`: its process is
+            killed, its task cancelled; its thread, which cannot be killed, sees `current().cancelled`, and half a
+            second later goes on unwatched while another takes its place.
         stop_timeout: seconds (None: no limit) for the stop at the end of a `with` block and at
             interpreter exit.
         carry_context: whether the context variables (`contextvars`) of whoever submits are those of the process
@@ -110,7 +123,8 @@ class Pool(Generic[T, R]):
         queue_size: int | None = None,
         name: str | None = None,
         hooks: Hooks[T] | None = None,
-        executor: ExecutorName | Processes | None = None,
+        executor: Executor | None = None,
+        item_timeout: float | None = None,
         stop_timeout: float | None = DEFAULT_STOP_TIMEOUT,
         carry_context: bool = False,
         metrics: bool | CollectorRegistry | None = False,
@@ -130,7 +144,9 @@ class Pool(Generic[T, R]):
         if checked_flag("carry_context", carry_context):
             check_carrying(kind)
             self._queue.carry = copy_context
+        self._queue.item_timeout = checked_item_timeout(item_timeout)
         self._driver = choose(kind, self._queue, process, Hooks() if hooks is None else hooks)
+        self._watch = _watch(self._queue, kind, Hooks() if hooks is None else hooks, self._driver)
         self._offer = self._driver.offer
         self._offer_waiting = self._driver.offer_waiting
         self._export = _exporter(metrics, metrics_prefix, self._queue)
@@ -148,7 +164,8 @@ class Pool(Generic[T, R]):
 
         Raises `PoolAlreadyStarted`; `PoolStopped` for a pool that was stopped; `NameTaken` if another
         running pool exports metrics of this name or prefix on the same registry, which leaves this one
-        unstarted; RuntimeError if the system has no more threads, which leaves it stopped.
+        unstarted; RuntimeError or OSError if the system has no more threads or the like to give, which closes it:
+        it is stopped when the workers that were there have left.
         """
         after(self._queue.state, Event.START, self.name)
         try:
@@ -156,6 +173,8 @@ class Pool(Generic[T, R]):
                 self._export.register()
             self._queue.start()
             self._driver.fill()
+            if self._watch is not None:
+                self._watch.start()
         except PoolError:
             raise
         except BaseException:
@@ -312,7 +331,7 @@ class Pool(Generic[T, R]):
         try:
             return self._sit("stop()", "`await astop()`", partial(_stopping.stopping, self._queue, seconds, drain))
         finally:
-            self._driver.reap()
+            self._reap()
 
     async def astop(self, timeout: float | None = DEFAULT_STOP_TIMEOUT, drain: bool = True) -> DrainReport[T]:
         """`stop` for tasks. Cancelled, it leaves the pool closed; a later stop finishes what it left."""
@@ -321,10 +340,20 @@ class Pool(Generic[T, R]):
         try:
             report = await self._await(partial(_stopping.stopping, self._queue, seconds, drain))
         except StopTimeout:
-            await self._driver.reap_async()
+            await self._reap_async()
             raise
-        await self._driver.reap_async()
+        await self._reap_async()
         return report
+
+    async def _reap_async(self) -> None:
+        await self._driver.reap_async()
+        if self._watch is not None:
+            await self._watch.reap_async()
+
+    def _reap(self) -> None:
+        self._driver.reap()
+        if self._watch is not None:
+            self._watch.reap()
 
     def close(self, drain: bool = True) -> None:
         """The half of `stop` that does not wait. Callable from workers, hooks and signal handlers."""
@@ -417,6 +446,13 @@ def _exporter(
     return metrics.Export(
         None if wanted is None or isinstance(wanted, bool) else wanted, prefix, queue.name, queue.stats
     )
+
+
+def _watch(queue: ControlledQueue[T], kind: object, hooks: Hooks[T], driver: Driver[T]) -> Watch[T] | None:
+    """Inline there is nobody to watch: an item is over before anybody could see to it."""
+    if queue.item_timeout is None or kind == "inline":
+        return None
+    return Watch(queue, queue.item_timeout, hooks, driver.fill)
 
 
 async def _each(items: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from tests.conformance.far import Far
 from workpool import Pool, Processes
+from workpool._interpreter import GIL
 from workpool.testing.conformance import Conformance, Direct, Double
 
 
@@ -47,3 +49,24 @@ class TestProcesses(Conformance):
         for far in fars:
             far.close()
         assert multiprocessing.active_children() == []
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14) or not GIL, reason="subinterpreters come with Python 3.14")
+class TestInterpreters(Conformance):
+    in_this_process = False
+
+    @pytest.fixture(autouse=True)
+    def far_doubles(self, nothing_stays: None) -> Iterator[None]:
+        """The doubles stay here, and are called from the workers' interpreters."""
+        fars: list[Far] = []
+
+        def make(double: Double, **options: Any) -> Pool[Any, Any]:
+            if isinstance(double, Direct):
+                return Pool(double.process, executor="interpreter", **options)
+            fars.append(Far(double.process))
+            return Pool(fars[-1].call, executor="interpreter", **options)
+
+        self.make = make
+        yield
+        for far in fars:
+            far.close()

@@ -19,6 +19,11 @@ SERIES = {
     "workpool_queue_capacity": ("gauge", "Items that may wait for a worker.", POOL),
     "workpool_workers": ("gauge", "Workers that the pool is to have.", POOL),
     "workpool_workers_busy": ("gauge", "Workers that are running an item.", POOL),
+    "workpool_workers_stuck": (
+        "gauge",
+        "Workers that were given up over an item that took too long, and still run it.",
+        POOL,
+    ),
     "workpool_running": ("gauge", "Items that are running.", POOL),
     "workpool_oldest_running_seconds": (
         "gauge",
@@ -60,6 +65,7 @@ def assert_equal(found: Scrape, stats: PoolStats) -> None:
         "workpool_queue_capacity": stats.queue_size,
         "workpool_workers": stats.workers,
         "workpool_workers_busy": stats.workers_busy,
+        "workpool_workers_stuck": stats.workers_stuck,
         "workpool_running": stats.running,
         "workpool_submitted_total": stats.submitted,
         "workpool_processed_total": stats.processed,

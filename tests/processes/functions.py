@@ -123,3 +123,9 @@ def broken() -> None:
 
 def big(size: int) -> bytes:
     return b"x" * size
+
+
+def touch_and_hang_or_not(item: str) -> str:
+    if "/" in item:
+        touch_and_hang(item)
+    return item

@@ -166,6 +166,8 @@ class PoolStats:
     """Still running when the pool stopped waiting for them."""
     running: int = 0
     workers_busy: int = 0
+    workers_stuck: int = 0
+    """Threads or tasks that still run an item that was given up because it took too long; not among `workers`."""
     oldest_running: float = 0.0
     """For how long the longest-running item has been running; 0.0 when none runs."""
     run_success: Histogram = EMPTY
@@ -213,6 +215,7 @@ class PoolStats:
             "abandoned": self.abandoned,
             "running": self.running,
             "workers_busy": self.workers_busy,
+            "workers_stuck": self.workers_stuck,
             "oldest_running": self.oldest_running,
             "run_success": self.run_success.as_dict(),
             "run_error": self.run_error.as_dict(),

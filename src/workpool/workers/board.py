@@ -1,4 +1,4 @@
-"""Memory that a worker's process shares with its parent: how far it has come with what it was sent.
+"""Memory that a worker's process, or interpreter, shares with its parent: how far it has come with what it was sent.
 
 Counters instead of messages: they cost the child a store each, wake nobody, and are there after its death. One side
 writes each: the child `begun` and `done`, the parent `limit`. An item is the child's when that has written `begun` and
@@ -10,17 +10,22 @@ item is the other's, and so it is nobody's until the child says that it is throu
 from __future__ import annotations
 
 import threading
-from multiprocessing.context import BaseContext
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from workpool.workers.settings import MOST
 
-__all__ = ["FAILED", "ITEMS", "NOTHING", "POSTED", "RESULT", "Board"]
+if TYPE_CHECKING:
+    from multiprocessing.context import BaseContext  # an interpreter of a worker has no use for it
+
+__all__ = ["BYTES", "FAILED", "ITEMS", "NOTHING", "POSTED", "RESULT", "Board"]
 
 ITEMS: Final = MOST
 
 SPACE: Final = 1 << 16
 """Bytes for the results of those. What does not fit is posted through the socket."""
+
+BYTES: Final = 24 + 17 * ITEMS + SPACE
+"""How much memory a board takes."""
 
 BEGUN, LIMIT, DONE = range(3)
 
@@ -60,7 +65,7 @@ class Board:
     @staticmethod
     def array(context: BaseContext) -> Any:
         """Memory for one, to be given to a child that is started."""
-        return context.RawArray("B", 24 + 17 * ITEMS + SPACE)
+        return context.RawArray("B", BYTES)
 
     # -- the parent ----------------------------------------------------------------------------
 

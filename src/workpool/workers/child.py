@@ -1,7 +1,7 @@
-"""What runs in the process of a worker: take a batch, run its items, say on the board what became of them.
+"""What runs in the process, or interpreter, of a worker: take a batch, run it, say on the board what became of it.
 
 The main thread runs items. Another listens to the parent: it hears that the running item is to end early, and that the
-parent is gone, on which the process ends whatever it is doing.
+parent is gone, on which a process ends whatever it is doing.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import socket
 import threading
 import traceback
 from collections.abc import Callable
+from functools import partial
 from time import perf_counter
 from types import FrameType
 from typing import Any, NamedTuple
@@ -30,7 +31,7 @@ from workpool.workers.board import FAILED, NOTHING, POSTED, RESULT, Board
 from workpool.workers.crossing import Refused, dumps, dumps_error
 from workpool.workers.wire import Kind, Message, Reader, parts, receive, send
 
-__all__ = ["CANCEL", "DUMP", "Setup", "main"]
+__all__ = ["CANCEL", "DUMP", "Setup", "main", "serve"]
 
 CANCEL = b"c"
 DUMP = b"d"
@@ -45,15 +46,22 @@ class Setup(NamedTuple):
     initializer: Callable[..., object] | None
     initargs: tuple[Any, ...]
     log_level: int
-    forked: bool
+    forked: bool = False
 
 
 def main(sock: socket.socket, control: socket.socket, array: Any, pickled: bytes) -> None:
     """Serve the parent until it is gone, or closes the socket."""
     _leave_signals_to_the_parent()
+    serve(sock, control, array, pickled, partial(os._exit, 1))  # the parent is gone: nobody wants what runs here
+
+
+def serve(
+    sock: socket.socket, control: socket.socket, array: Any, pickled: bytes, gone: Callable[[], object] | None = None
+) -> None:
+    """Serve the parent until it closes the socket. When it is `gone`, that is called; None: it cannot be."""
     line = _Line(sock)
     me = _Me()
-    threading.Thread(target=_listen, args=(control, line, me), daemon=True).start()
+    threading.Thread(target=_listen, args=(control, line, me, gone), daemon=gone is not None).start()
     try:
         setup: Setup = pickle.loads(pickled)
         me.introduce(setup)
@@ -119,7 +127,7 @@ def _ignore_wake(_: None) -> None:
     return None
 
 
-def _listen(control: socket.socket, line: _Line, me: _Me) -> None:
+def _listen(control: socket.socket, line: _Line, me: _Me, gone: Callable[[], object] | None) -> None:
     """In a thread of its own: the parent's word, and its end."""
     try:
         while word := control.recv(1):
@@ -128,7 +136,9 @@ def _listen(control: socket.socket, line: _Line, me: _Me) -> None:
             elif word == DUMP:
                 line.send(Kind.STACK, 0, stack_of_main().encode())
     finally:
-        os._exit(1)  # the parent is gone: nobody wants what runs here
+        control.close()
+        if gone is not None:
+            gone()
 
 
 class _ToParent(logging.handlers.QueueHandler):

@@ -96,6 +96,8 @@ class Doorbell:
 class Child:
     """One process, and the ways to it."""
 
+    kind = "process"
+
     def __init__(self, context: Any, setup: child.Setup) -> None:
         """Start it. Raises OSError if the system has no more to give."""
         array = Board.array(context)

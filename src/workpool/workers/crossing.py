@@ -1,4 +1,4 @@
-"""What goes to another process and comes back: pickled, and with one clear sentence when it cannot be."""
+"""What goes to another process or interpreter and comes back: pickled, or with one clear sentence why it is not."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ def dumps(what: str, value: object) -> bytes:
         where, culprit = _culprit(value, DEPTH)
         at = f": {where} (of type {type(culprit).__qualname__}) does not pickle" if where else ""
         raise NotPicklable(
-            f"the {what}, of type {type(value).__qualname__}, cannot be sent to another process{at}: {error}"
+            f"the {what}, of type {type(value).__qualname__}, cannot be sent to another process or interpreter{at}: "
+            f"{error}"
         ) from error
 
 

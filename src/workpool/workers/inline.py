@@ -15,13 +15,14 @@ from functools import partial
 from itertools import count
 from typing import Any, Generic, TypeVar
 
-from workpool._context import Context, Within, entered
+from workpool._context import Context, entered
 from workpool._control import ControlledQueue
 from workpool._fate import Hooks, interrupted
 from workpool._future import ItemFuture
 from workpool._worker import Worker
 from workpool.workers.driver import Driver
 from workpool.workers.threads import work
+from workpool.workers.wrapping import wrapped
 
 __all__ = ["Inline"]
 
@@ -68,7 +69,7 @@ class _Seat(Generic[T]):
         self.worker: Worker[T] = Worker(name, self.ring)
 
     def prepare(self, process: Callable[[T], object], hooks: Hooks[T]) -> None:
-        self._process = process if self._queue.carry is None else Within(self._queue, self.worker, process).run
+        self._process = wrapped(self._queue, self.worker, process)
         self._hooks = hooks
         self._context = Context(self._queue, self.worker)
         self.ring()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from workpool._control import ControlledQueue
-from workpool._fate import Hooks, failed, succeeded_for
+from workpool._fate import Hooks, failed, succeeded_for, tell_stuck
 from workpool._worker import FAILED, NONE, SUCCEEDED, Entry, Worker
 
 __all__ = ["KILLED", "Chair", "Hand", "Outcome", "Plan", "Seat", "SeatUnfit"]
@@ -114,8 +114,21 @@ class Hand(Generic[T]):
     def running(self) -> None:
         """The first item in hand runs, and has for a while."""
         entry = self._worker.entry
-        if entry is not None and entry[2] is not None:
+        if entry is not None and entry[2] is not None and not entry[2].running():
             entry[2].set_running_or_notify_cancel()
+
+    @property
+    def is_late(self) -> bool:
+        """The first item in hand takes longer than it may."""
+        worker = self._worker
+        return worker.late is not None and worker.late is worker.entry
+
+    def stuck(self, stack: str) -> None:
+        """The first item in hand has taken too long, and is here."""
+        entry = self._worker.entry
+        if entry is not None:
+            seconds = self._queue.clock.now() - self._worker.began
+            tell_stuck(self._queue, self._hooks, entry[0], seconds, stack)
 
     def put_back(self, count: int) -> None:
         """The last so many items in hand were not begun."""

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from workpool._arguments import check_initializer, checked_count
+from workpool._interpreter import GIL
 
-__all__ = ["MOST", "Processes"]
+__all__ = ["MOST", "Interpreters", "Processes"]
 
 MOST: Final = 256
 """How many items can be sent at once."""
+
+SINCE: Final = (3, 14)
+"""The first Python that has subinterpreters in its library."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +41,44 @@ class Processes:
     def __post_init__(self) -> None:
         if self.start_method not in (None, "forkserver", "spawn", "fork"):
             raise ValueError(f"start_method must be 'forkserver', 'spawn' or 'fork', not {self.start_method!r}")
-        checked_count("batch", self.batch, 1)
-        if self.batch is not None and self.batch > MOST:
-            raise ValueError(f"batch must be at most {MOST}, not {self.batch}")
+        _check_batch(self.batch)
         checked_count("max_items", self.max_items, 1)
         check_initializer(self.initializer, self.initargs)
+
+
+@dataclass(frozen=True, slots=True)
+class Interpreters:
+    """Workers that are subinterpreters: `Pool(handle, executor=Interpreters(batch=1))`; "interpreter" has the defaults.
+
+    Raises TypeError or ValueError for an argument that is wrong, and ValueError on a Python that has no such workers.
+    """
+
+    batch: int | None = None
+    """How many items an interpreter is sent at once, at most 256; None: as many as take it about a millisecond."""
+    initializer: Callable[..., object] | None = None
+    """Called with `initargs` in each interpreter before its first item. If it raises, the interpreter cannot start;
+    three such in a row stop the pool."""
+    initargs: tuple[Any, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_version()
+        _check_batch(self.batch)
+        check_initializer(self.initializer, self.initargs)
+
+
+def _check_batch(batch: int | None) -> None:
+    checked_count("batch", batch, 1)
+    if batch is not None and batch > MOST:
+        raise ValueError(f"batch must be at most {MOST}, not {batch}")
+
+
+def _check_version() -> None:
+    if sys.version_info[:2] < SINCE:
+        raise ValueError(
+            f"executor='interpreter' needs Python {'.'.join(map(str, SINCE))} or later, and this is "
+            f"{'.'.join(map(str, sys.version_info[:2]))}"
+        )
+    if not GIL:
+        raise ValueError(
+            "executor='interpreter' is for a Python with a GIL; without it, threads run side by side: use 'thread'"
+        )

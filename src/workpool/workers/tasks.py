@@ -19,13 +19,14 @@ from queue import SimpleQueue
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from workpool._awaiting import Bell
-from workpool._context import Context, Within, enter
+from workpool._context import Context, enter
 from workpool._control import ControlledQueue
 from workpool._fate import Hooks, failed, interrupted, succeeded_for
 from workpool._future import ItemFuture
-from workpool._worker import SUCCEEDED, Worker
+from workpool._worker import NONE, SUCCEEDED, Entry, Worker
 from workpool.errors import ItemAbandoned, PoolStopped
 from workpool.workers.driver import Driver
+from workpool.workers.wrapping import wrapped_async
 
 __all__ = ["Tasks"]
 
@@ -129,6 +130,7 @@ class Tasks(Driver[T]):
         bell = Bell(self._queue.clock, loop, self._queue.shut)
         worker: Worker[T] = Worker(f"{self._queue.name}-{next(self._numbers)}", bell.ring)
         worker.cancels = [partial(_ask_to_end, loop, worker)]
+        worker.expire = partial(_expire, loop, worker)
         try:
             if not self._queue.enlist(worker):
                 return False
@@ -192,21 +194,30 @@ class OwnLoop:
     """An event loop in a thread of its own."""
 
     def __init__(self, name: str) -> None:
-        self._ready: SimpleQueue[asyncio.AbstractEventLoop] = SimpleQueue()
+        self._ready: SimpleQueue[asyncio.AbstractEventLoop | BaseException] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._asked_at: float | None = None
 
     def _run(self) -> None:
         with asyncio.Runner() as runner:
-            loop = runner.get_loop()
+            try:
+                loop = runner.get_loop()
+            except BaseException as error:
+                self._ready.put(error)
+                return
             self._ready.put(loop)
             loop.run_forever()
 
     def start_and_wait(self) -> asyncio.AbstractEventLoop:
+        """Raises RuntimeError or OSError if the system has no thread for it, or no file descriptors."""
         self._thread.start()
-        self._loop = self._ready.get()
-        return self._loop
+        ready = self._ready.get()
+        if isinstance(ready, BaseException):
+            self._thread.join(REAP)
+            raise ready
+        self._loop = ready
+        return ready
 
     def is_alive(self) -> bool:
         return self._thread.is_alive()
@@ -216,7 +227,10 @@ class OwnLoop:
         return self._asked_at is not None and time.monotonic() > self._asked_at + REAP
 
     def ask_to_end(self) -> None:
-        self._asked_at = self._asked_at or time.monotonic()
+        """Once: a second `stop` would break off the cleaning up that comes after the first."""
+        if self._asked_at is not None:
+            return
+        self._asked_at = time.monotonic()
         if self._loop is not None and not self._loop.is_closed():
             try:
                 self._loop.call_soon_threadsafe(self._loop.stop)
@@ -257,6 +271,19 @@ def _ask_to_end(loop: asyncio.AbstractEventLoop, worker: Worker[Any], _: None = 
         return
 
 
+def _expire(loop: asyncio.AbstractEventLoop, worker: Worker[T], entry: Entry[T]) -> None:
+    """The item takes too long: cancel the task, if it still runs that."""
+    try:
+        loop.call_soon_threadsafe(_cancel_late, worker, entry)
+    except RuntimeError:  # the loop is closed
+        return
+
+
+def _cancel_late(worker: Worker[T], entry: Entry[T]) -> None:
+    if worker.entry is entry and worker.fate == NONE and worker.task is not None:
+        worker.task.cancel()
+
+
 def _cancel(worker: Worker[Any]) -> None:
     if worker.entry is not None and worker.task is not None:
         worker.task.cancel()
@@ -273,8 +300,7 @@ async def _serve(
     if not queue.arrive(worker, threading.get_ident()):
         return
     enter(Context(queue, worker))
-    if queue.carry is not None:
-        job = job._replace(process=Within(queue, worker, job.process).run_async)
+    job = job._replace(process=wrapped_async(queue, worker, job.process))
     while not worker.leaving:
         try:
             await _work(queue, worker, bell, turn, job)

@@ -15,11 +15,12 @@ from itertools import count
 from typing import Any, TypeVar
 
 from workpool._clock import Parker
-from workpool._context import Context, Within, enter
+from workpool._context import Context, enter
 from workpool._control import ControlledQueue
 from workpool._fate import Hooks, failed, interrupted, succeeded_for
 from workpool._worker import SUCCEEDED, Worker
 from workpool.workers.driver import Driver
+from workpool.workers.wrapping import wrapped
 
 __all__ = ["Threads", "work"]
 
@@ -69,7 +70,7 @@ class Threads(Driver[T]):
         """A worker, and what its thread runs until the worker is to leave."""
         parker = Parker()
         worker: Worker[T] = Worker(name, parker.put)
-        process = self._process if self._queue.carry is None else Within(self._queue, worker, self._process).run
+        process = wrapped(self._queue, worker, self._process)
         wait = partial(self._queue.clock.park, parker, None)
         return worker, partial(work, self._queue, worker, wait, process, self._hooks)
 

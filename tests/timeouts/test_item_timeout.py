@@ -1,0 +1,321 @@
+"""Items that take longer than the pool's `item_timeout`."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.processes import functions
+from workpool import Hooks, ItemTimeout, Pool, Processes, current
+from workpool.testing import Leash, ManualClock, drain
+
+pytestmark = pytest.mark.usefixtures("quiet", "no_thread_left")
+
+
+def late(clock: ManualClock, seconds: float) -> None:
+    """Let so much time pass once somebody waits for it."""
+    clock.wait_for_sleepers()
+    clock.advance(seconds)
+
+
+# -- threads -----------------------------------------------------------------------------------
+
+
+def test_a_thread_sees_that_its_item_is_over_time_and_the_item_has_failed() -> None:
+    begun = threading.Event()
+    seen: list[bool] = []
+
+    def handle(_: int) -> str:
+        begun.set()
+        seen.append(current().sleep(100))
+        seen.append(current().cancelled)
+        return "late"
+
+    clock = ManualClock()
+    pool: Pool[int, str] = Pool(handle, workers=1, item_timeout=5, clock=clock.clock)
+    with pool:
+        future = pool.call(1)
+        assert begun.wait(20)
+        clock.wait_for_sleepers(2)
+        clock.advance(5)
+        with pytest.raises(ItemTimeout, match="more than 5 s"):
+            future.result(20)
+        assert seen == [False, True]
+        assert pool.stats().workers_stuck == 0
+    assert (pool.stats().failed, pool.stats().balance()) == (1, 0)
+
+
+def test_the_next_item_of_the_thread_is_not_told_to_end() -> None:
+    clock = ManualClock()
+    gate = threading.Event()
+    begun = threading.Event()
+
+    def handle(item: int) -> bool:
+        begun.set()
+        if item == 1:
+            gate.wait(20)
+        return current().cancelled
+
+    pool: Pool[int, bool] = Pool(handle, workers=1, item_timeout=5, clock=clock.clock)
+    with pool:
+        first, second = pool.call(1), pool.call(2)
+        assert begun.wait(20)
+        late(clock, 5)
+        clock.wait_for_sleepers()
+        gate.set()
+        assert isinstance(first.exception(20), ItemTimeout)
+        assert second.result(20) is False
+
+
+def test_what_it_raises_when_it_was_told_is_the_cause() -> None:
+    error = OSError("broken off")
+    begun = threading.Event()
+
+    def handle(_: int) -> None:
+        begun.set()
+        current().sleep(100)
+        raise error
+
+    clock = ManualClock()
+    pool: Pool[int, None] = Pool(handle, workers=1, item_timeout=5, clock=clock.clock)
+    with pool:
+        future = pool.call(1)
+        assert begun.wait(20)
+        clock.wait_for_sleepers(2)
+        clock.advance(5)
+        raised = future.exception(20)
+        assert isinstance(raised, ItemTimeout)
+        assert raised.__cause__ is error
+
+
+@pytest.mark.parametrize("with_future", [True, False])
+def test_a_thread_that_does_not_end_is_given_up_and_replaced(with_future: bool) -> None:
+    stuck: list[tuple[int, float, str]] = []
+    failed: list[tuple[int, str]] = []
+    hooks: Hooks[int] = Hooks(
+        error=lambda item, error: failed.append((item, type(error).__name__)),
+        stuck=lambda *what: stuck.append(what),
+    )
+    leash: Leash[int] = Leash()
+    clock = ManualClock()
+    pool = Pool(leash.process, workers=1, item_timeout=5, hooks=hooks, clock=clock.clock)
+    with pool:
+        future = pool.call(1) if with_future else None
+        if future is None:
+            pool.submit(1)
+        leash.wait_begun()
+        pool.submit(2)
+        late(clock, 5)
+        late(clock, 0.5)
+        leash.wait_begun()  # the second, in another thread
+        stats = pool.stats()
+        assert (stats.workers, stats.workers_busy, stats.workers_stuck) == (1, 1, 1)
+        assert (stats.failed, stats.running, stats.balance()) == (1, 1, 0)
+        if future is not None:
+            assert isinstance(future.exception(20), ItemTimeout)
+        leash.let_go()
+        assert drain(pool) == {"succeeded": 1, "failed": 1, "shed": 0, "cancelled": 0, "abandoned": 0}
+        until(lambda: pool.stats().workers_stuck == 0)
+    [(item, seconds, stack)] = stuck
+    assert (item, seconds) == (1, 5.5)
+    assert "in process" in stack
+    assert failed == ([] if with_future else [(1, "ItemTimeout")])
+    assert pool.stats().run_error.count == 1
+
+
+def test_no_more_threads_are_given_up_than_the_pool_has_workers() -> None:
+    leash: Leash[int] = Leash()
+    clock = ManualClock()
+    pool = Pool(leash.process, workers=1, item_timeout=5, clock=clock.clock)
+    with pool:
+        pool.submit(1)
+        leash.wait_begun()
+        pool.submit(2)
+        late(clock, 5)
+        late(clock, 0.5)
+        leash.wait_begun()
+        for _ in range(5):
+            late(clock, 5)
+        clock.wait_for_sleepers()
+        assert (pool.stats().workers_stuck, pool.stats().running) == (1, 1)
+        leash.let_go()
+    assert (pool.stats().failed, pool.stats().balance()) == (2, 0)
+
+
+def until(reached: Callable[[], bool]) -> None:
+    over = threading.Event()
+    timer = threading.Timer(20, over.set)
+    timer.start()
+    try:
+        while not reached():
+            assert not over.is_set()
+    finally:
+        timer.cancel()
+        timer.join()
+
+
+def test_a_stop_while_an_item_is_over_time_ends() -> None:
+    leash: Leash[int] = Leash()
+    clock = ManualClock()
+    pool = Pool(leash.process, workers=1, item_timeout=5, clock=clock.clock)
+    pool.start()
+    pool.submit(1)
+    leash.wait_begun()
+    late(clock, 5)
+    pool.close()
+    leash.let_go()
+    report = pool.stop(20)
+    assert report.clean
+    assert report.stats.failed == 1
+
+
+# -- tasks -------------------------------------------------------------------------------------
+
+
+def test_a_task_is_cancelled_and_its_worker_goes_on() -> None:
+    seen: list[str] = []
+
+    async def handle(item: int) -> int:
+        if item == 1:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                seen.append("cancelled")
+                raise
+        await asyncio.sleep(0)
+        return item
+
+    async def main() -> None:
+        async with Pool(handle, workers=1, item_timeout=0.02) as pool:
+            with pytest.raises(ItemTimeout):
+                await pool.acall(1)
+            assert [await pool.acall(number) for number in (2, 3)] == [2, 3]
+            with pytest.raises(ItemTimeout):
+                await pool.acall(1)
+        assert seen == ["cancelled"] * 2
+        assert (pool.stats().failed, pool.stats().succeeded, pool.stats().balance()) == (2, 2, 0)
+
+    asyncio.run(main())
+
+
+def test_a_task_that_swallows_its_cancellation_is_given_up() -> None:
+    clock = ManualClock()
+    stacks: list[str] = []
+
+    async def handle(item: int) -> int:
+        while item == 1 and not gate.is_set():
+            try:
+                await gate.wait()
+            except asyncio.CancelledError:
+                begun.set()
+        return item
+
+    async def main() -> None:
+        hooks: Hooks[int] = Hooks(stuck=lambda item, seconds, stack: stacks.append(stack))
+        async with Pool(handle, workers=1, item_timeout=5, clock=clock.clock, hooks=hooks) as pool:
+            first = pool.call(1)
+            while not pool.stats().running:
+                await asyncio.sleep(0)
+            await asyncio.to_thread(late, clock, 5)
+            await begun.wait()
+            await asyncio.to_thread(late, clock, 0.5)
+            with pytest.raises(ItemTimeout):
+                await asyncio.wrap_future(first)
+            assert await pool.acall(2) == 2
+            assert pool.stats().workers_stuck == 1
+            gate.set()
+            while pool.stats().workers_stuck:
+                await asyncio.sleep(0)
+        assert "handle" in stacks[0]
+        assert (pool.stats().failed, pool.stats().balance()) == (1, 0)
+
+    gate, begun = asyncio.Event(), asyncio.Event()
+    asyncio.run(main())
+
+
+# -- processes ---------------------------------------------------------------------------------
+
+
+def test_a_process_is_killed_and_replaced_and_nobody_else_notices(tmp_path: Path) -> None:
+    stuck: list[tuple[str, str]] = []
+    hooks: Hooks[Any] = Hooks(stuck=lambda item, seconds, stack: stuck.append((item, stack)))
+    path = str(tmp_path / "begun")
+    pool: Pool[Any, Any] = Pool(
+        functions.touch_and_hang_or_not, workers=2, executor=Processes(batch=5), item_timeout=0.3, hooks=hooks
+    )
+    with pool:
+        pool.pause()
+        items = ["a", path, "b", "c"]
+        futures = [pool.call(item) for item in items]
+        pool.resume()
+        hung = futures.pop(1)
+        with pytest.raises(ItemTimeout, match=r"more than 0\.3 s"):
+            hung.result(30)
+        assert [future.result(30) for future in futures] == ["a", "b", "c"]
+        until(lambda: len(multiprocessing.active_children()) == 2)
+    [(item, stack)] = stuck
+    assert item == path
+    assert "touch_and_hang" in stack
+    assert (pool.stats().failed, pool.stats().succeeded, pool.stats().balance()) == (1, 3, 0)
+
+
+def test_items_end_once_each_while_processes_are_halted_at_random(tmp_path: Path) -> None:
+    count = 5_000
+    path = tmp_path / "ran"
+    over = threading.Event()
+
+    def halt_now_and_then() -> None:
+        turn = 0
+        while not over.wait(0.05):
+            children = multiprocessing.active_children()
+            turn += 1
+            if children:
+                pid = children[turn % len(children)].pid
+                try:
+                    os.kill(pid or 0, signal.SIGSTOP)
+                except ProcessLookupError:
+                    continue
+
+    pool: Pool[Any, Any] = Pool(functions.note, workers=4, executor="process", item_timeout=0.1)
+    halter = threading.Thread(target=halt_now_and_then)
+    with pool:
+        pool.call((str(path), -1)).result(30)
+        halter.start()
+        try:
+            for number in range(count):
+                pool.submit_wait((str(path), number))
+            assert pool.join(40)
+        finally:
+            over.set()
+            halter.join(20)
+        for child in multiprocessing.active_children():
+            os.kill(child.pid or 0, signal.SIGCONT)
+    stats = pool.stats()
+    assert (stats.succeeded + stats.failed, stats.balance()) == (count + 1, 0)
+    ran = [int(line) for line in path.read_text().split()]
+    assert len(ran) == len(set(ran))
+    assert count + 1 - len(ran) <= stats.failed
+
+
+# -- inline, and arguments ---------------------------------------------------------------------
+
+
+def test_inline_an_item_that_took_too_long_has_failed() -> None:
+    clock = ManualClock()
+    with Pool(clock.advance, executor="inline", item_timeout=5, clock=clock.clock) as pool:
+        assert pool.call(4.9).exception() is None
+        assert isinstance(pool.call(5).exception(), ItemTimeout)
+
+
+@pytest.mark.parametrize(("timeout", "error"), [(0, ValueError), (-1, ValueError), ("5", TypeError)])
+def test_a_timeout_is_a_number_of_seconds_above_0(timeout: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match="item_timeout must be"):
+        Pool(abs, item_timeout=timeout)
