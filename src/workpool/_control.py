@@ -113,7 +113,7 @@ class ControlledQueue(SeveralQueue[T]):
 
     def fail(self, why: str) -> None:
         """Close without a drain, because no worker can work: `why` is said to whoever submits or stops."""
-        if self.closed_at is None:
+        if not self.failure:
             self.failure = why
             log.error("pool %r stops: %s", self.name, why)
             self.close(drain=False)
@@ -204,6 +204,8 @@ class ControlledQueue(SeveralQueue[T]):
         has a timeout of its own.
         """
         if worker.entry is not entry or worker.given_up or not self._accepting or len(self.stuck) >= self.target:
+            return False
+        if worker.ahead:  # they are to be put back first
             return False
         worker.pending = DISOWNED
         self._gone.failed(seconds)

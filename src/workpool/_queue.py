@@ -448,7 +448,11 @@ class BoundedQueue(QueueState[T]):
         if (coming or self._line.waiting) and self._idle and not self._waking:
             self._waking = True
             for worker in self._idle:  # the first; a call, such as next(), would let an interrupt in
-                worker.wake(None)
+                try:
+                    worker.wake(None)
+                except BaseException:  # an interrupt in a wake that is not written in C: it may not have woken anybody
+                    self._waking = False
+                    raise
                 return
 
     def _pass_on(self) -> None:

@@ -91,7 +91,7 @@ class SeveralQueue(BoundedQueue[T]):
         """`entries`, the last first, were to run before all that is there."""
         self.handed_back = (*reversed(entries), *(self.handed_back or ()))
         self.ledger.cancelled += len(entries)
-        self.cut_short = self.cut_short or (bool(entries) and self.cut_at is not None)
+        self.cut_short = self.cut_short or (bool(entries) and (self.cut_at is not None or bool(self.failure)))
 
     @section
     def settle_untold(self, worker: Worker[T], fate: int, count: int) -> None:

@@ -129,3 +129,54 @@ def touch_and_hang_or_not(item: str) -> str:
     if "/" in item:
         touch_and_hang(item)
     return item
+
+
+class Unpickled(Exception):
+    """Pickles, and raises when it is unpickled."""
+
+    def __init__(self, one: int, two: int) -> None:
+        super().__init__(one)
+
+
+def logs_what_does_not_come_through(item: int) -> int:
+    logging.getLogger("far").warning("look", extra={"error": Unpickled(1, 2)})
+    return item
+
+
+class Evil:
+    """Raises whatever is done with it."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        raise ZeroDivisionError
+
+    def __hash__(self) -> int:
+        return 1
+
+
+class Unspeakable(Exception):
+    """Neither pickles nor prints."""
+
+    def __str__(self) -> str:
+        raise ZeroDivisionError
+
+    def __reduce__(self) -> Any:
+        raise ZeroDivisionError
+
+
+def raise_unspeakable(item: int) -> int:
+    if item == 3:
+        raise Unspeakable
+    return item
+
+
+def leave_something_running(item: str) -> str:
+    """What is started here holds whatever it inherits open, after this process has ended too."""
+    if item == "start" and os.fork() == 0:
+        time.sleep(20)
+        os._exit(0)
+    if item == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return item

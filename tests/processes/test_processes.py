@@ -154,7 +154,7 @@ def test_what_does_not_pickle_fails_its_item_and_says_what_is_wrong() -> None:
             assert "its attribute 'inner' > element 0 > its attribute 'lock' (of type lock)" in said
         picky = error.exception(30)
         assert isinstance(picky, NotPicklable)
-        assert "raised Picky: 1 2" in str(picky)
+        assert "Picky: 1 2; it does not come through pickle" in str(picky)
         assert pool.call("a").result(30) == "a"
     assert pool.stats().failed == 3
 
@@ -287,18 +287,18 @@ from tests.processes import functions
 from workpool import Pool
 
 if __name__ == "__main__":
-    pool = Pool(functions.{function}, workers=2, executor="process")
+    pool = Pool(functions.{function}, workers={workers}, executor="process")
     pool.start()
-    while len(multiprocessing.active_children()) < 2:
+    while len(multiprocessing.active_children()) < {workers}:
         pass
     {body}
 """
 
 
 @contextmanager
-def script(directory: Path, function: str, body: str) -> Iterator[subprocess.Popen[str]]:
+def script(directory: Path, function: str, body: str, workers: int = 2) -> Iterator[subprocess.Popen[str]]:
     path = directory / "script.py"
-    path.write_text(SCRIPT.format(function=function, body=body))
+    path.write_text(SCRIPT.format(function=function, body=body, workers=workers))
     with subprocess.Popen(
         [sys.executable, str(path)],
         stdin=subprocess.PIPE,
@@ -347,12 +347,17 @@ def test_the_processes_end_when_the_parent_is_killed(tmp_path: Path) -> None:
 def test_a_signal_for_the_whole_group_is_the_parents_to_answer(tmp_path: Path, number: signal.Signals) -> None:
     gate = tmp_path / "gate"
     body = f"""
-    signal.signal({int(number)}, lambda *_: print("signal", flush=True))
+    pool.call(None).result(30)
+    seen = []
+    signal.signal({int(number)}, lambda *_: seen.append("signal"))
     future = pool.call({str(gate)!r})
     print("ready", flush=True)
+    while not seen:
+        pass
+    print("signal", flush=True)
     sys.stdin.readline()
     print(future.result(30) is not None, pool.stop().clean, pool.stats().failed, flush=True)"""
-    with script(tmp_path, "wait_for_file", body) as running:
+    with script(tmp_path, "wait_for_file", body, workers=1) as running:
         assert running.stdin is not None
         assert running.stdout is not None
         assert running.stdout.readline() == "ready\n"

@@ -9,7 +9,9 @@ item is the other's, and so it is nobody's until the child says that it is throu
 
 from __future__ import annotations
 
+import os
 import threading
+from collections.abc import Container
 from typing import TYPE_CHECKING, Any, Final
 
 from workpool.workers.settings import MOST
@@ -40,10 +42,21 @@ POSTED: Final = 4
 _lock = threading.Lock()
 
 
-def _fence(acquire: Any = _lock.acquire, release: Any = _lock.release) -> None:
+def _fence() -> None:
     """No store before this comes after a load behind it: taking a lock is an atomic read and write, a full barrier."""
-    acquire()
-    release()
+    lock = _lock
+    lock.acquire()
+    lock.release()
+
+
+def _renew_lock() -> None:
+    """In a forked child: a thread of the parent may have had it."""
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 class Board:
@@ -94,6 +107,10 @@ class Board:
         self._counters[LIMIT] = limit
         _fence()
         return limit, max(limit, self._counters[BEGUN])
+
+    def is_here(self, number: int, posted: Container[int]) -> bool:
+        """Whether all about an item that is done is on the board, or was posted."""
+        return self._status[number] < POSTED or number in posted
 
     def read(self, number: int) -> tuple[int, float, memoryview]:
         """What became of an item that is done, how long it ran, and what was written about it."""

@@ -51,6 +51,8 @@ class Setup(NamedTuple):
 
 def main(sock: socket.socket, control: socket.socket, array: Any, pickled: bytes) -> None:
     """Serve the parent until it is gone, or closes the socket."""
+    for end in (sock, control):  # what is started from here is not to hold them open
+        end.set_inheritable(False)
     _leave_signals_to_the_parent()
     serve(sock, control, array, pickled, partial(os._exit, 1))  # the parent is gone: nobody wants what runs here
 

@@ -26,12 +26,22 @@ __all__ = ["Child", "Doorbell", "context_for"]
 
 _stopping.stop_before_others()  # `multiprocessing` waits at exit for its processes, and they wait for their pools
 
-_starting: Final = threading.Lock()
+_starting = threading.Lock()
 """Held while a process starts, or is looked after: `multiprocessing` is not made for several threads. And so that no
 fork copies the end of a socket that is meant for another child, which would keep that from ever seeing it close."""
 
 _ends: Final[weakref.WeakSet[socket.socket]] = weakref.WeakSet()
 """This process's ends of all sockets, for a forked child to close: else no other child would see them close."""
+
+
+def _renew_lock() -> None:
+    """In a forked child: it was forked while a thread of the parent had the lock."""
+    global _starting
+    _starting = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 def context_for(start_method: str | None) -> Any:
@@ -93,6 +103,38 @@ class Doorbell:
         close(self._out)
 
 
+class Life:
+    """Of one process: something to wait for that tells its end, and a way to kill it that cannot hit another.
+
+    The end of its socket tells nothing while something that it has started holds that open. Never closed by hand, as a
+    doorbell.
+    """
+
+    def __init__(self, process: Any) -> None:
+        self._process = process
+        try:
+            self._fd: int | None = os.pidfd_open(process.pid)
+        except (AttributeError, OSError):  # not on this system
+            self._fd = None
+
+    def fileno(self) -> int:
+        sentinel: int = self._process.sentinel
+        return sentinel if self._fd is None else self._fd
+
+    def kill(self) -> None:
+        try:
+            if self._fd is None:
+                self._process.kill()
+            else:
+                signal.pidfd_send_signal(self._fd, signal.SIGKILL)
+        except (OSError, ValueError):  # it has ended
+            return
+
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
+        if self._fd is not None:
+            close(self._fd)
+
+
 class Child:
     """One process, and the ways to it."""
 
@@ -120,7 +162,8 @@ class Child:
             finally:
                 theirs.close()
                 their_control.close()
-        self.pid: int = self._process.pid
+        self.life = Life(self._process)
+        self._forkserver = context.get_start_method() == "forkserver"
         self._ended = ""
         self.sock.setblocking(False)
         self.reader = Reader(self.sock)
@@ -134,11 +177,7 @@ class Child:
 
     def kill(self) -> None:
         """End it at once. From any thread, and harmless when it has ended."""
-        with _starting:
-            try:
-                self._process.kill()
-            except ValueError:  # it was freed
-                return
+        self.life.kill()
 
     def unfit(self, patience: float) -> SeatUnfit:
         """Why it never was ready, once it has ended."""
@@ -151,16 +190,24 @@ class Child:
         if self._ended:
             return self._ended
         self.sock.close()  # it reads that there is nothing more to do
-        if not wait_for([self._process.sentinel], patience):
+        dead = bool(wait_for([self.life.fileno()], patience))
+        if not dead:
             self.kill()
-            wait_for([self._process.sentinel])
+            dead = bool(wait_for([self.life.fileno()], LONG))
         self._control.close()
-        with _starting:
-            self._process.join()
+        with _starting:  # with a limit, it would wait for what something that lives on may hold open
+            self._process.join(None if dead and not self._forkserver else 1.0)
             code = self._process.exitcode
-            self._process.close()
+            try:
+                self._process.close()
+            except ValueError:  # its exit code was lost to whoever called `multiprocessing.active_children()` just now
+                pass
         self._ended = _how(code)
         return self._ended
+
+
+LONG: Final = 10.0
+"""Seconds after which a process that was killed is left to itself."""
 
 
 def _start(process: Any, method: str) -> None:

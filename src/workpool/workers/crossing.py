@@ -39,13 +39,20 @@ def dumps(what: str, value: object) -> bytes:
     """Pickle `value`. Raises `NotPicklable`, which names the type and, if it can be found, the attribute."""
     try:
         return pickle.dumps(value, PROTOCOL)
-    except Exception as error:
-        where, culprit = _culprit(value, DEPTH)
+    except BaseException as error:
+        where, culprit = _found(value)
         at = f": {where} (of type {type(culprit).__qualname__}) does not pickle" if where else ""
         raise NotPicklable(
             f"the {what}, of type {type(value).__qualname__}, cannot be sent to another process or interpreter{at}: "
             f"{error}"
         ) from error
+
+
+def _found(value: Any) -> tuple[str, object]:
+    try:
+        return _culprit(value, DEPTH)
+    except BaseException:  # of somebody's `__getattr__` or `__repr__`
+        return "", value
 
 
 def _culprit(value: Any, depth: int) -> tuple[str, object]:
@@ -79,16 +86,22 @@ def _pickles(value: object) -> bool:
     return True
 
 
+def _traceback(error: BaseException) -> str:
+    try:
+        return "".join(traceback.format_exception(error))
+    except BaseException:  # of its `__str__`
+        return f"{type(error).__qualname__}, which cannot be printed"
+
+
 def dumps_error(error: BaseException) -> bytes:
     """An exception with its traceback. In place of one that does not come through, a `NotPicklable` that quotes it."""
-    text = "".join(traceback.format_exception(error))
+    text = _traceback(error)
     try:
         data = pickle.dumps((error, text), PROTOCOL)
         pickle.loads(data)
-    except Exception as why:
-        said = (
-            f"the process function raised {type(error).__qualname__}: {error}; it does not come through pickle: {why}"
-        )
+    except BaseException as why:
+        raised = text.rstrip().rpartition("\n")[2]
+        said = f"the process function raised {raised}; it does not come through pickle: {type(why).__qualname__}: {why}"
         data = pickle.dumps((NotPicklable(said), text), PROTOCOL)
     return data
 

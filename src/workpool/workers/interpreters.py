@@ -55,6 +55,7 @@ class Inmate:
     """One interpreter, the thread that is in it, and the ways to it. Nothing can kill it."""
 
     kind = "interpreter"
+    life: None = None
     kill = None
 
     def __init__(self, setup: Setup) -> None:

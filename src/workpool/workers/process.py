@@ -23,7 +23,7 @@ from workpool._fate import Hooks
 from workpool._worker import Worker
 from workpool.errors import NotPicklable, WorkerDied
 from workpool.workers import board, child
-from workpool.workers.children import Child, Doorbell, context_for
+from workpool.workers.children import Child, Doorbell, Life, context_for
 from workpool.workers.crossing import PROTOCOL, Refused, dumps, loads_error
 from workpool.workers.seats import Chair, Hand, Outcome, Plan, SeatUnfit
 from workpool.workers.settings import Interpreters, Processes
@@ -35,11 +35,16 @@ __all__ = ["Distant", "DistantWorkers", "ProcessWorkers"]
 
 T = TypeVar("T")
 
+log = logging.getLogger("workpool")
+
 PATIENCE: Final = 0.002
 """Seconds until a batch, which is to take one millisecond, gives up what the child has not begun."""
 
 LEAVE: Final = 1.0
 """Seconds that a child has to end, when it is told to, before it is killed."""
+
+AT_ONCE: Final = 100
+"""So many messages are seen to before the bell and the board are looked at again."""
 
 LAST_WORDS: Final = 0.1
 """Seconds that a child has to say where it is, before it is killed over an item that takes too long."""
@@ -57,6 +62,10 @@ class Distant(Protocol):
     sock: socket.socket
     """Does not block."""
     reader: Reader
+
+    @property
+    def life(self) -> Life | None:
+        """Tells its end, which the socket does not while something that it has started holds that; None: it does."""
 
     @property
     def kill(self) -> Callable[[], None] | None:
@@ -143,8 +152,8 @@ def _open(queue: ControlledQueue[T], worker: Worker[T], bell: Doorbell, start: C
     """Start a child, and wait until it is ready. Raises `SeatUnfit`."""
     try:
         new = start()
-    except (OSError, RuntimeError) as error:
-        raise SeatUnfit(f"nothing can be started for it: {error}") from error
+    except Exception as error:
+        raise SeatUnfit(f"nothing can be started for it: {type(error).__name__}: {error}") from error
     worker.cancels = [partial(new.tell, child.CANCEL)]
     worker.end = new.kill
     worker.expire = _ring(bell)
@@ -153,7 +162,13 @@ def _open(queue: ControlledQueue[T], worker: Worker[T], bell: Doorbell, start: C
     elif worker.cancelled:
         new.tell(child.CANCEL)
     seat = ProcessSeat(queue, worker, new, bell)
-    seat.wait_until_ready()
+    try:
+        seat.wait_until_ready()
+    except SeatUnfit:
+        raise
+    except BaseException as error:
+        new.end(0)
+        raise SeatUnfit(f"it could not be followed: {type(error).__name__}: {error}") from error
     return seat
 
 
@@ -183,18 +198,29 @@ class ProcessSeat(Generic[T]):
         """The child has said that it is through with the batch."""
         self.gone = False
         self._unsent: list[memoryview] = []
+        self._wanted = select.POLLIN
         self._poll = select.poll()
         self._poll.register(child.sock, select.POLLIN)
         self._poll.register(bell, select.POLLIN)
+        self._life = -1 if child.life is None else child.life.fileno()
+        if child.life is not None:
+            self._poll.register(child.life, select.POLLIN)
+        self._dead = False
+        self._kept = 0
+        """How many items of the batch are left to the child."""
+        self._outcomes: list[Outcome] = []
+        """What became of the first items of the batch."""
 
     def wait_until_ready(self) -> None:
         """Raises `SeatUnfit` if it ends instead, or says why it cannot be."""
         ready = select.poll()  # without the bell: whoever rings it now means the rest that comes after this
         ready.register(self._child.sock, select.POLLIN)
+        if self._child.life is not None:
+            ready.register(self._child.life, select.POLLIN)
         while True:
-            ready.poll()
+            self._note(ready.poll())
             message = self._child.reader.read()
-            if self._child.reader.ended:
+            if self._child.reader.ended or (self._dead and message is None):
                 raise self._child.unfit(LEAVE)
             if message is None:
                 continue
@@ -216,55 +242,71 @@ class ProcessSeat(Generic[T]):
         wanted = bytes([entry[2] is not None for entry in entries])
         kind, body = _packed([entry[0] for entry in entries])
         self._send(parts(kind, count, wanted, body))
-        seen, kept = self._follow(hand, count)
+        self._kept = count
+        self._outcomes.clear()
+        self._follow(hand)
         if not self._through:
-            seen += self._bury(hand, seen, kept)
-        hand.put_back(kept - seen)
+            self._bury(hand)
+        hand.put_back(len(hand.entries))
         if self._late is not None:  # it believes that it is to end
             self.gone = True
 
-    def _follow(self, hand: Hand[T], count: int) -> tuple[int, int]:
-        """Until the child is through with the batch, or gone. How many have ended, and how many were left to it."""
-        seen, kept = 0, count
+    def abort(self, hand: Hand[T]) -> None:
+        """Something here has failed amid a batch: end the child, and settle what it has done by its board."""
+        self.gone = True
+        if self._child.kill is not None:
+            self._child.kill()
+        self._bury(hand)
+        hand.put_back(len(hand.entries))
+
+    def _follow(self, hand: Hand[T]) -> None:
+        """Until the child is through with the batch, or gone."""
         wait: float | None = PATIENCE
         while self._is_on_it():
             news = self._listen(wait)
             done = self._board.done
             self._read()
-            if not self._is_on_it():
-                done = self._board.done
-            if done > seen:
-                hand.ended([self._outcome(number) for number in range(seen, done)])
-                seen = done
+            self._harvest(hand, done if self._is_on_it() else self._board.done)
             if self._is_on_it() and hand.is_late and self._late is None:
-                kept = self._take_back(hand, seen, kept)
-                self._late = seen
+                self._take_back(hand)
+                self._late = self._seen(hand)
                 self._expire(hand)
             if not news and wait is not None:
-                kept = self._take_back(hand, seen, kept)
+                self._take_back(hand)
                 wait = None
-        return seen, kept
 
     def _is_on_it(self) -> bool:
         return not (self._through or self.gone)
 
-    def _take_back(self, hand: Hand[T], seen: int, kept: int) -> int:
-        """The batch takes too long: have what the child has not begun, but the first. How many are left to it."""
+    def _seen(self, hand: Hand[T]) -> int:
+        """How many items of the batch have ended, and were settled."""
+        return self._kept - len(hand.entries)
+
+    def _harvest(self, hand: Hand[T], done: int) -> None:
+        """Settle what is done, as far as it is here: the message with a large result may still be on its way."""
+        seen = self._seen(hand)
+        while len(self._outcomes) < done and self._board.is_here(len(self._outcomes), self._posted):
+            self._outcomes.append(self._outcome(len(self._outcomes)))
+        if len(self._outcomes) > seen:
+            hand.ended(self._outcomes[seen:])
+
+    def _take_back(self, hand: Hand[T]) -> None:
+        """The batch takes too long: have what the child has not begun, but the first."""
+        seen = self._seen(hand)
         certain, possible = self._board.cut(max(seen, 1))
-        left = min(kept, possible)
-        hand.put_back(kept - left)
+        left = min(self._kept, possible)
+        back, self._kept = self._kept - left, left
+        hand.put_back(back)
         if seen < min(certain, self._board.begun):
             hand.running()
-        return left
 
-    def _bury(self, hand: Hand[T], seen: int, kept: int) -> int:
-        """The child is gone. The item that it had begun fails: it may have killed it. How many that are."""
+    def _bury(self, hand: Hand[T]) -> None:
+        """The child is gone. The item that it had begun fails: it may have killed it."""
         how = self._child.end(LEAVE)
-        if min(self._board.begun, kept) <= seen:
-            return 0
-        seconds = max(0.0, self._queue.clock.now() - self._worker.began)
-        hand.ended([Outcome(False, seconds, self._why(how))])
-        return 1
+        self._harvest(hand, min(self._board.done, self._kept))
+        if min(self._board.begun, self._kept) > self._seen(hand):
+            seconds = max(0.0, self._queue.clock.now() - self._worker.began)
+            hand.ended([Outcome(False, seconds, self._why(how))])
 
     def _why(self, how: str) -> Exception:
         if self._late is not None and self._queue.item_timeout is not None:
@@ -300,7 +342,7 @@ class ProcessSeat(Generic[T]):
             if status == board.FAILED:
                 return Outcome(False, seconds, loads_error(data))
             return Outcome(True, seconds, pickle.loads(data))
-        except Exception as error:
+        except BaseException as error:
             what = "an exception" if status == board.FAILED else "a result"
             return Outcome(False, seconds, NotPicklable(f"{what} came back that cannot be unpickled here: {error}"))
 
@@ -312,8 +354,10 @@ class ProcessSeat(Generic[T]):
             self._unsent = send(self._child.sock, views)
         except OSError:  # nobody is there; `_read` finds that out
             self._unsent = []
-        if self._unsent:
-            self._poll.modify(self._child.sock, select.POLLIN | select.POLLOUT)
+        wanted = select.POLLIN | (select.POLLOUT if self._unsent else 0)
+        if wanted != self._wanted:
+            self._poll.modify(self._child.sock, wanted)
+            self._wanted = wanted
 
     def _listen(self, seconds: float | None) -> bool:
         """Wait for the child to say something; False if it did not within so many seconds (None: no limit)."""
@@ -323,24 +367,30 @@ class ProcessSeat(Generic[T]):
             events = self._poll.poll(left)
             if not events:
                 return False
-            if self._bell_rang(events) or events[0][1] & ~select.POLLOUT:
+            rang = self._note(events)
+            if self._unsent:
+                self._send(self._unsent)
+            if rang or any(event & ~select.POLLOUT for _, event in events):
                 return True
-            self._send(self._unsent)
-            if not self._unsent:
-                self._poll.modify(self._child.sock, select.POLLIN)
 
-    def _bell_rang(self, events: list[tuple[int, int]]) -> bool:
-        rang = any(fd == self._bell.fileno() for fd, _ in events)
+    def _note(self, events: list[tuple[int, int]]) -> bool:
+        """Whether the bell rang. And note whether the child is dead."""
+        rang = False
+        for fd, _ in events:
+            self._dead = self._dead or fd == self._life
+            rang = rang or fd == self._bell.fileno()
         if rang:
             self._bell.answer()
         return rang
 
     def _read(self) -> None:
-        """See to all that the child has said so far."""
+        """See to what the child has said so far; of a flood, to some. All of it, when it says no more."""
         reader = self._child.reader
-        while not self._through and (message := reader.read()) is not None:
+        left = AT_ONCE
+        while not self._through and (left or self._dead) and (message := reader.read()) is not None:
             self._see_to(message)
-        if reader.ended:
+            left -= 1
+        if reader.ended or self._dead:
             self.gone = True
 
     def _see_to(self, message: Message) -> None:
@@ -358,7 +408,7 @@ class ProcessSeat(Generic[T]):
     def rest(self) -> None:
         self._through = False
         while not self.gone:
-            if self._bell_rang(self._poll.poll()):
+            if self._note(self._poll.poll()):
                 return
             self._read()
 
@@ -381,8 +431,11 @@ def _pickled(item: object) -> bytes:
 
 
 def _log_here(pickled: bytearray) -> None:
-    """A record of the child's, as if it had been logged in this process."""
-    record: logging.LogRecord = pickle.loads(pickled)
-    logger = logging.getLogger(record.name)
-    if logger.isEnabledFor(record.levelno):
-        logger.handle(record)
+    """A record of the child's, as if it had been logged in this process. One that cannot be is dropped, with a word."""
+    try:
+        record: logging.LogRecord = pickle.loads(pickled)
+        logger = logging.getLogger(record.name)
+        if logger.isEnabledFor(record.levelno):
+            logger.handle(record)
+    except BaseException as error:  # of its unpickling, a filter or a handler: no reason for an item to fail
+        log.debug("a log record of a worker could not be logged here: %r", error)

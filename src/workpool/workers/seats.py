@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from workpool._control import ControlledQueue
-from workpool._fate import Hooks, failed, succeeded_for, tell_stuck
+from workpool._fate import Hooks, failed, log_error, succeeded_for, tell_stuck
 from workpool._worker import FAILED, NONE, SUCCEEDED, Entry, Worker
+from workpool.errors import WorkerDied
 
 __all__ = ["KILLED", "Chair", "Hand", "Outcome", "Plan", "Seat", "SeatUnfit"]
 
@@ -53,6 +54,9 @@ class Seat(Protocol[T]):
     def run(self, hand: Hand[T]) -> None:
         """Run what is in hand, and say there what became of it. Then nothing is in hand: it ended, or was put back."""
 
+    def abort(self, hand: Hand[T]) -> None:
+        """End it, after something has failed here; then as after `run`."""
+
     def rest(self) -> None:
         """Wait until the worker is woken, or the seat is gone."""
 
@@ -80,6 +84,8 @@ class Hand(Generic[T]):
 
     def ended(self, outcomes: Sequence[Outcome]) -> None:
         """The first items in hand have ended thus, in their order."""
+        if self._worker.given_up:
+            return
         quiet = 0
         began = self._queue.clock.now() - sum(outcome.seconds for outcome in outcomes)
         for entry, outcome in zip(self.entries, outcomes, strict=False):  # fewer, if they were given up meanwhile
@@ -180,20 +186,27 @@ class Chair(Generic[T]):
         self._depth = 1
 
     def run(self) -> None:
-        """Take batches and have them run until the worker is to leave."""
+        """Take batches and have them run until the worker is to leave. Ends if something fails here: call it again."""
         try:
             self._clear()
             self._work()
+        except BaseException as error:
+            log_error(error, "worker %r of pool %r was interrupted; it goes on", self._worker.name, self._queue.name)
         finally:
             if self._worker.leaving:
                 self._close()
 
     def _clear(self) -> None:
-        """After an exception from outside: what became of what is in hand is not known, so the seat has to go."""
-        left = self._hand.entries
-        if left:
-            self._close()
-            self._hand.put_back(len(left))
+        """After something failed here in the middle of a batch: the seat has to go, and say what it has done."""
+        if not self._hand.entries:
+            return
+        seat = self._seat
+        if seat is not None and not seat.gone:
+            seat.abort(self._hand)
+        if left := self._hand.entries:  # that has failed, too: nothing is known of them but that they may have begun
+            lost = WorkerDied(f"what became of it in worker {self._worker.name!r} is not known")
+            self._hand.ended([Outcome(False, 0.0, lost) for _ in left])
+        self._close()
 
     def _work(self) -> None:
         queue, worker, now = self._queue, self._worker, self._queue.clock.now

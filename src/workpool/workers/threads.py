@@ -31,6 +31,10 @@ REAP = 0.5
 finalizer is not ours."""
 
 
+REAP_DISTANT = 2.0
+"""The same, where it first has a process end."""
+
+
 class Threads(Driver[T]):
     """The threads of one pool."""
 
@@ -90,7 +94,7 @@ class Threads(Driver[T]):
         for worker, thread in list(self._threads.items()):
             if worker.leaving:
                 if thread.is_alive() and not _may_go_on(worker):
-                    thread.join(REAP)
+                    thread.join(REAP if worker.end is None else REAP_DISTANT)
                 self._threads.pop(worker, None)
 
 
