@@ -200,10 +200,10 @@ class ControlledQueue(SeveralQueue[T]):
     def give_up(self, worker: Worker[T], entry: Entry[T], seconds: float) -> bool:
         """Count the item as failed and its worker as stuck, in the place of which there can be another.
 
-        False if the item has ended, or as many are stuck as there are to be workers, or the pool is stopping, which
-        has a timeout of its own.
+        False if the item has ended, or as many are stuck as there are to be workers, or a stop has lost patience with
+        all of them. A pool that drains gets no other worker: if this is the last, what is queued is handed back.
         """
-        if worker.entry is not entry or worker.given_up or not self._accepting or len(self.stuck) >= self.target:
+        if worker.entry is not entry or worker.given_up or self.cut_at is not None or len(self.stuck) >= self.target:
             return False
         if worker.ahead:  # they are to be put back first
             return False

@@ -90,7 +90,8 @@ class Pool(Generic[T, R]):
         queue_size: how many accepted items may wait for a worker; None is the default of 1000.
         name: for metrics, logs and threads; by default the function's.
         hooks: what to call when an item fails that has no future.
-        executor: who runs items: "thread"; "asyncio", also for what is async without looking it, such as a lambda;
+        executor: who runs items: "thread"; "process", or `Processes(...)`; "interpreter", or `Interpreters(...)`, from
+            Python 3.14 on; "asyncio", also for what is async without looking it, such as a lambda;
             "inline", for tests, runs each in the thread of whoever submits it, before `submit` returns.
         item_timeout: seconds (None: no limit) that an item may run. Then it fails with `ItemTimeout`: its process is
             killed, its task cancelled; its thread, which cannot be killed, sees `current().cancelled`, and half a

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.processes import functions
-from workpool import Hooks, ItemTimeout, Pool, Processes, current
+from workpool import Hooks, ItemTimeout, Pool, Processes, StopTimeout, current
 from workpool.testing import Leash, ManualClock, drain
 
 pytestmark = pytest.mark.usefixtures("quiet", "no_thread_left")
@@ -175,6 +175,22 @@ def test_a_stop_while_an_item_is_over_time_ends() -> None:
     report = pool.stop(20)
     assert report.clean
     assert report.stats.failed == 1
+
+
+def test_a_stop_without_a_limit_does_not_wait_for_what_is_stuck() -> None:
+    leash: Leash[int] = Leash()
+    pool = Pool(leash.process, workers=1, item_timeout=0.02)
+    pool.start()
+    stuck = pool.call(1)
+    leash.wait_begun()
+    queued = pool.call(2)
+    with pytest.raises(StopTimeout) as stopped:
+        pool.stop(None)
+    assert isinstance(stuck.exception(20), ItemTimeout)
+    assert queued.cancelled()
+    assert stopped.value.report.unprocessed == (2,)
+    assert (pool.stats().failed, pool.stats().cancelled, pool.stats().balance()) == (1, 1, 0)
+    leash.let_go()
 
 
 # -- tasks -------------------------------------------------------------------------------------

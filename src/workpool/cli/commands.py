@@ -46,8 +46,8 @@ def workpool() -> None:
     """A bounded worker pool for the command line."""
 
 
-def _finite_or_none(_context: click.Context, _parameter: click.Parameter, seconds: float) -> float:
-    if math.isnan(seconds):
+def _finite_or_none(_context: click.Context, _parameter: click.Parameter, seconds: float | None) -> float | None:
+    if seconds is not None and math.isnan(seconds):
         raise click.BadParameter("nan is not a number of seconds.")
     return seconds
 
@@ -61,7 +61,7 @@ def _finite_or_none(_context: click.Context, _parameter: click.Parameter, second
     type=click.IntRange(min=1),
     default=DEFAULT_WORKERS,
     show_default=True,
-    help="How many threads run the function; or tasks, if it is async.",
+    help="How many threads or processes run the function; or tasks, if it is async.",
 )
 @click.option(
     "--queue-size",
@@ -70,6 +70,18 @@ def _finite_or_none(_context: click.Context, _parameter: click.Parameter, second
     default=DEFAULT_QUEUE_SIZE,
     show_default=True,
     help="How many lines may wait for a worker; reading waits for room.",
+)
+@click.option(
+    "--executor",
+    type=click.Choice(["thread", "process"]),
+    help="Where the function runs.  [default: thread; an async function: always tasks]",
+)
+@click.option(
+    "--timeout-per-item",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0, min_open=True),
+    callback=_finite_or_none,
+    help="How long a line may run; then it failed.  [default: no limit]",
 )
 @click.option("--output", metavar="FILE", default="-", help="Add the results to FILE.  [default: standard output]")
 @click.option("--ordered", is_flag=True, help="Write results in the order of the lines, not as they finish.")

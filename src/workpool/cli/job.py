@@ -70,7 +70,7 @@ class Job:
     def __init__(
         self,
         files: tuple[str, ...],
-        make_pool: Callable[[Callable[[Done], object]], Pool[Line, None]],
+        make_pool: Callable[[Callable[[Done], object]], tuple[Pool[Line, Any], Callable[[Line], object]]],
         output: Sink,
         failed: Sink | None,
         *,
@@ -79,7 +79,7 @@ class Job:
         timeout: float,
         note: Callable[[str], object],
     ) -> None:
-        """`make_pool` gets where its process function is to post what it has done."""
+        """`make_pool` gets where to post what was done; it gives the pool, and how to hand it a line."""
         self.events: SimpleQueue[Event] = SimpleQueue()
         self.in_flight: dict[int, Line] = {}
         """Handed over and not done, in input order. The reader adds, the writer takes out."""
@@ -91,7 +91,7 @@ class Job:
             settled=window.give,
             lost=lambda sink: self.events.put(SinkLost(sink)),
         )
-        self.pool = make_pool(self.writer.post)
+        self.pool, self._submit = make_pool(self.writer.post)
         self.reader = LineReader(files, window, self._hand_over)
         self.trouble: list[str] = []
         """Sentences about what went wrong outside of the lines."""
@@ -146,7 +146,7 @@ class Job:
 
     def _hand_over(self, line: Line) -> None:
         self.in_flight[line.seq] = line  # before it can run: the writer takes it out
-        self.pool.submit_wait(line)  # PoolStopped: it stays there, as one that did not run
+        self._submit(line)  # PoolStopped: it stays there, as one that did not run
 
     # -- the main thread's side ----------------------------------------------------------------
 
@@ -220,7 +220,10 @@ class Job:
 
 _STOPPING: Final = "stopping: what was accepted is finished, for at most {:g} s; once more to abort"
 
-_ENDED: Final = "the function ended its event loop, or the task that called it: the lines after that are left"
+_ENDED: Final = (
+    "the workers ended: the function ended its event loop, or the task that called it, or no process could be started; "
+    "the lines after that are left"
+)
 
 
 def _reading_failed(error: BaseException) -> str:

@@ -10,22 +10,26 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, ExitStack, nullcontext, redirect_stdout
 from dataclasses import dataclass, replace
+from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from workpool import metrics
 from workpool._context import current
 from workpool._fate import Hooks
 from workpool.cli import leftover, paths
+from workpool.cli.away import Away, tell
 from workpool.cli.job import Job, signals
 from workpool.cli.output import Done
 from workpool.cli.summary import Result
-from workpool.cli.target import Decode, Undecodable, decoder, encode, is_async, load, one_line
+from workpool.cli.target import Decode, decoder, encode, explain, load
 from workpool.cli.wrong import Wrong
 from workpool.pool import Pool
 from workpool.sources.lines import STDIN, Line, Window, joined, total_bytes
+from workpool.workers.choice import is_async
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -41,6 +45,8 @@ class Options:
     files: tuple[str, ...]
     workers: int
     queue_size: int
+    executor: Literal["thread", "process"] | None
+    timeout_per_item: float | None
     output: str
     ordered: bool
     failed: str | None
@@ -60,6 +66,7 @@ def run(options: Options) -> int:
         stack.enter_context(redirect_stdout(sys.stderr))  # what the module or the function prints is no result
         function = load(options.target)
         decode = decoder(function, options.target)
+        _check_executor(options, is_async(function))
         registry = _serve_metrics(options.metrics_port, stack)
         job = _job(options, files, function, decode, registry)
         stack.callback(job.close)
@@ -68,10 +75,23 @@ def run(options: Options) -> int:
     if not job.quiet:
         for sentence in result.sentences():
             _say(sentence)
-    if job.given_up:
+    if _may_be_stuck(job, options):
         sys.stderr.flush()
         os._exit(result.exit_code)  # what is stuck may hold something that an orderly exit waits for
     return result.exit_code
+
+
+def _check_executor(options: Options, awaited: bool) -> None:
+    name = options.executor
+    if name is not None and awaited:
+        raise Wrong(f"--executor {name}: TARGET {options.target!r} is async, and runs as tasks: leave --executor out")
+
+
+def _may_be_stuck(job: Job, options: Options) -> bool:
+    """Something may still run; never a process, which was killed. What took too long may have left a thread behind."""
+    if options.executor == "process":
+        return False
+    return job.given_up or (options.timeout_per_item is not None and job.writer.tally.failed > 0)
 
 
 def _run(job: Job, options: Options, files: tuple[str, ...]) -> Result:
@@ -106,8 +126,12 @@ def _job(
     # Failures are reported by us. Each with its traceback, in the log, would drown everything else.
     logging.getLogger("workpool").setLevel(logging.CRITICAL)  # of this process, which is ours
 
-    def make_pool(post: Callable[[Done], object]) -> Pool[Line, None]:
-        return Pool(
+    def make_pool(post: Callable[[Done], object]) -> tuple[Pool[Line, Any], Callable[[Line], object]]:
+        far = options.executor == "process"
+        if far or options.timeout_per_item is not None:
+            answer = Away(options.target) if far else _answer(function, decode)
+            return _pool_with_futures(options, answer, registry, post)
+        pool: Pool[Line, None] = Pool(
             _process(function, decode, post),
             workers=options.workers,
             queue_size=options.queue_size,
@@ -115,6 +139,7 @@ def _job(
             hooks=Hooks(error=lambda line, error: post(_not_done(line, error))),
             metrics=registry or False,
         )
+        return pool, pool.submit_wait
 
     return Job(
         files,
@@ -129,11 +154,57 @@ def _job(
     )
 
 
+def _pool_with_futures(
+    options: Options,
+    answer: Callable[[Line], Any],
+    registry: CollectorRegistry | None,
+    post: Callable[[Done], object],
+) -> tuple[Pool[Line, Any], Callable[[Line], object]]:
+    """Where the pool has the last word of a line: its future says what became of it, once it is settled.
+
+    The queue has room for all that the window lets in, so that `call` is never refused.
+    """
+    pool: Pool[Line, Any] = Pool(
+        answer,
+        workers=options.workers,
+        queue_size=options.queue_size + options.workers,
+        name=options.target.rpartition(":")[2],
+        executor=options.executor,
+        item_timeout=options.timeout_per_item,
+        metrics=registry or False,
+    )
+
+    def tell_of(line: Line, future: Future[Any]) -> None:
+        error = None if future.cancelled() else future.exception()
+        if error is not None and _is_cancelled(error):
+            post(_not_done(line, error))
+        else:
+            tell(post, line, future)
+
+    return pool, lambda line: pool.call(line).add_done_callback(partial(tell_of, line))
+
+
+def _answer(function: Callable[[Any], Any], decode: Decode) -> Callable[[Line], Any]:
+    """What such a pool runs here: the result of a line as JSON."""
+
+    def answer(line: Line) -> bytes | None:
+        return _json(function(decode(line.text)))
+
+    async def answer_async(line: Line) -> bytes | None:
+        return _json(await function(decode(line.text)))
+
+    return answer_async if is_async(function) else answer
+
+
+def _json(result: object) -> bytes | None:
+    return None if result is None else encode(result) + b"\n"
+
+
 def _process(function: Callable[[Any], Any], decode: Decode, post: Callable[[Done], object]) -> Callable[[Line], Any]:
     """What the pool runs, async if `function` is: whatever goes wrong in it is a failure of the line."""
 
     def done(line: Line, result: object) -> None:
-        post(Done(line, None if result is None else encode(result) + b"\n", None))
+        post(Done(line, _json(result), None))
 
     def process(line: Line) -> None:
         done(line, function(decode(line.text)))
@@ -147,7 +218,7 @@ def _process(function: Callable[[Any], Any], decode: Decode, post: Callable[[Don
 def _not_done(line: Line, error: BaseException) -> Done:
     """It failed; or the stop cancelled its task, which is no fault of the line: it is left, to be run again."""
     cut = _is_cancelled(error)
-    return Done(line, None, None if cut else _explain(error), cut)
+    return Done(line, None, None if cut else explain(error), cut)
 
 
 def _is_cancelled(error: BaseException) -> bool:
@@ -156,10 +227,6 @@ def _is_cancelled(error: BaseException) -> bool:
     from asyncio import CancelledError  # imports asyncio, which is slow
 
     return isinstance(error, CancelledError)
-
-
-def _explain(error: BaseException) -> str:
-    return str(error) if isinstance(error, Undecodable) else one_line(error)
 
 
 def _serve_metrics(port: int | None, stack: ExitStack) -> CollectorRegistry | None:

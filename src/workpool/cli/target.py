@@ -6,7 +6,6 @@ The function itself is not called here.
 
 from __future__ import annotations
 
-import functools
 import importlib
 import inspect
 import sys
@@ -20,8 +19,9 @@ from typing import Any, Final, NoReturn
 from pydantic import TypeAdapter, ValidationError
 
 from workpool.cli.wrong import Wrong
+from workpool.workers.choice import is_called_as
 
-__all__ = ["Undecodable", "decoder", "encode", "is_async", "load"]
+__all__ = ["Explained", "Undecodable", "decoder", "encode", "explain", "find", "load"]
 
 Decode = Callable[[bytes], Any]
 
@@ -29,7 +29,11 @@ encode: Final = TypeAdapter[object](object).dump_json
 """Any result to JSON, as its own type says: dataclasses, models, dates, paths, sets, ..."""
 
 
-class Undecodable(ValueError):
+class Explained(Exception):
+    """Why a line failed: the text is the whole of it."""
+
+
+class Undecodable(Explained, ValueError):
     """A line is not what the function takes."""
 
 
@@ -40,6 +44,12 @@ def load(target: str) -> Callable[[Any], object]:
         raise Wrong(f"TARGET {target!r} is not of the form package.module:function")
     if "" not in sys.path[:1] and str(Path.cwd()) not in sys.path[:1]:
         sys.path.insert(0, str(Path.cwd()))
+    return find(target)
+
+
+def find(target: str) -> Callable[[Any], object]:
+    """`load`, from where modules are found now."""
+    name, _, path = target.partition(":")
     found: Any = _module(name)
     for part in path.split("."):
         try:
@@ -48,25 +58,13 @@ def load(target: str) -> Callable[[Any], object]:
             raise Wrong(f"TARGET {target!r}: there is no {part!r} in {_where(found, name)}") from None
     if not callable(found):
         raise Wrong(f"TARGET {target!r} is not a function, but a value of type {type(found).__name__}")
-    if _is(inspect.isasyncgenfunction, found):
+    if is_called_as(inspect.isasyncgenfunction, found):
         raise Wrong(
             f"TARGET {target!r} is an async generator: name a function, plain or async, that returns the one result "
             "of a line"
         )
     function: Callable[[Any], object] = found
     return function
-
-
-def is_async(function: Callable[[Any], object]) -> bool:
-    """Whether what it returns is to be awaited: an `async def`, an object that is called like one, or a partial."""
-    return _is(inspect.iscoroutinefunction, function)
-
-
-def _is(kind: Callable[[object], bool], function: object) -> bool:
-    while isinstance(function, functools.partial):
-        function = function.func
-    # A class is called to make an object, whatever calling that object would do.
-    return kind(function) or (not inspect.isclass(function) and kind(getattr(function, "__call__", None)))  # noqa: B004
 
 
 def _where(found: object, name: str) -> str:
@@ -183,6 +181,11 @@ def _declared(parameter: inspect.Parameter, function: Any, target: str) -> Any:
             f"TARGET {target!r}: the type of its parameter {parameter.name!r}, {parameter.annotation!r}, "
             f"cannot be resolved at run time: {one_line(error)}"
         ) from None
+
+
+def explain(error: BaseException) -> str:
+    """Why a line failed."""
+    return str(error) if isinstance(error, Explained) else one_line(error)
 
 
 def one_line(error: BaseException) -> str:
