@@ -92,6 +92,7 @@ class Conformance:
 
     def doubling(self, **options: Any) -> tuple[Pool[Any, Any], Recorder[Any, Any]]:
         recorder: Recorder[Any, Any] = Recorder(double_or_fail)
+        options.setdefault("workers", 2)  # the default of ten takes a while to start, where they are processes
         return self.make(recorder, **options), recorder
 
     @pytest.fixture(autouse=True)
@@ -457,7 +458,7 @@ class Conformance:
     # -- the ledger ----------------------------------------------------------------------------
 
     def test_the_ledger_balances_at_every_snapshot(self) -> None:
-        pool, _ = self.doubling(workers=4, queue_size=50)
+        pool = self.make(Direct(double_or_fail), workers=4, queue_size=50)
         done = threading.Event()
 
         def watch() -> int:
