@@ -96,7 +96,7 @@ def kill(pid: int | None) -> None:
 
 
 def test_items_end_once_each_while_processes_are_killed_at_random(tmp_path: Path) -> None:
-    count = 20_000
+    count = 100_000
     path = tmp_path / "ran"
     over = threading.Event()
 
