@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +12,7 @@ from tests.conformance.far import Far
 from workpool import Pool, Processes
 from workpool._interpreter import GIL
 from workpool.testing.conformance import Conformance, Direct, Double
+from workpool.workers.children import pids
 
 
 class TestThreads(Conformance):
@@ -48,7 +48,7 @@ class TestProcesses(Conformance):
         yield
         for far in fars:
             far.close()
-        assert multiprocessing.active_children() == []
+        assert pids() == []
 
 
 @pytest.mark.skipif(sys.version_info < (3, 14) or not GIL, reason="subinterpreters come with Python 3.14")

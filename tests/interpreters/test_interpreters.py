@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -197,7 +198,10 @@ def main():
 def run(directory: Path, body: str, guard: str = 'if __name__ == "__main__":') -> subprocess.CompletedProcess[str]:
     path = directory / "script.py"
     path.write_text(SCRIPT.format(body=body, guard=guard))
-    return subprocess.run([sys.executable, str(path)], capture_output=True, text=True, timeout=50)
+    here = os.pathsep.join([str(Path.cwd()), *sys.path])
+    return subprocess.run(
+        [sys.executable, str(path)], capture_output=True, text=True, timeout=50, env={**os.environ, "PYTHONPATH": here}
+    )
 
 
 @there

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import os
 import random
 import signal
@@ -21,6 +20,7 @@ import pytest
 
 from tests.processes import functions
 from workpool import NotPicklable, Pool, PoolStopped, Processes, StopTimeout, WorkerDied
+from workpool.workers.children import pids
 
 pytestmark = pytest.mark.usefixtures("quiet", "no_thread_left", "nothing_left")
 
@@ -30,7 +30,7 @@ def nothing_left() -> Any:
     """No process, zombie or shared memory stays."""
     before = set(Path("/dev/shm").iterdir())
     yield
-    assert multiprocessing.active_children() == []
+    assert pids() == []
     assert set(Path("/dev/shm").iterdir()) <= before
 
 
@@ -82,7 +82,7 @@ def test_a_process_that_is_killed_while_it_is_idle_is_replaced_before_an_item_co
     with processes(functions.pid, workers=1) as pool:
         first = pool.call(0).result(30)
         os.kill(first, signal.SIGKILL)
-        until(lambda: {child.pid for child in multiprocessing.active_children()} not in (set(), {first}))
+        until(lambda: {*pids()} not in (set(), {first}))
         second = pool.call(0).result(30)
         assert second != first
     assert pool.stats().failed == 0
@@ -103,9 +103,9 @@ def test_items_end_once_each_while_processes_are_killed_at_random(tmp_path: Path
     def kill_now_and_then() -> None:
         chance = random.Random(5)
         while not over.wait(0.05):
-            children = multiprocessing.active_children()
+            children = pids()
             if children:
-                kill(chance.choice(children).pid)
+                kill(chance.choice(children))
 
     pool = processes(functions.note, workers=4)
     killer = threading.Thread(target=kill_now_and_then)
@@ -118,7 +118,7 @@ def test_items_end_once_each_while_processes_are_killed_at_random(tmp_path: Path
         finally:
             over.set()
             killer.join(20)
-        until(lambda: len(multiprocessing.active_children()) == 4)
+        until(lambda: len(pids()) == 4)
     stats = pool.stats()
     assert (stats.succeeded + stats.failed, stats.cancelled, stats.balance()) == (count, 0, 0)
     ran = Counter(map(int, path.read_text().split()))
@@ -216,7 +216,7 @@ def test_what_a_process_logs_is_logged_here(caplog: pytest.LogCaptureFixture) ->
     logging.disable(logging.NOTSET)
     with caplog.at_level(logging.WARNING), processes(functions.logs, workers=1) as pool:
         assert pool.call("hello").result(30) == "hello"
-        pid = pool.call("again").result(30) and multiprocessing.active_children()[0].pid
+        pid = pool.call("again").result(30) and pids()[0]
     assert [record.levelname for record in caplog.records] == ["WARNING", "ERROR"] * 2
     assert caplog.records[0].getMessage() == f"hello in {pid}"
     assert caplog.records[0].name == "far.away"
@@ -273,7 +273,7 @@ def test_an_item_that_does_not_end_is_killed_and_reported(tmp_path: Path) -> Non
     pool.start()
     pool.submit(str(path))
     until(path.exists)
-    [pid] = [child.pid for child in multiprocessing.active_children()]
+    [pid] = pids()
     with pytest.raises(StopTimeout) as cut:
         pool.stop(0)
     assert [abandoned.item for abandoned in cut.value.report.abandoned] == [str(path)]
@@ -282,14 +282,15 @@ def test_an_item_that_does_not_end_is_killed_and_reported(tmp_path: Path) -> Non
 
 
 SCRIPT = """
-import multiprocessing, os, signal, sys
+import os, signal, sys
 from tests.processes import functions
 from workpool import Pool
+from workpool.workers.children import pids
 
 if __name__ == "__main__":
     pool = Pool(functions.{function}, workers={workers}, executor="process")
     pool.start()
-    while len(multiprocessing.active_children()) < {workers}:
+    while len(pids()) < {workers}:
         pass
     {body}
 """
@@ -332,7 +333,7 @@ def is_alive(pid: int) -> bool:
 def test_the_processes_end_when_the_parent_is_killed(tmp_path: Path) -> None:
     begun = tmp_path / "begun"
     body = f"""pool.submit({str(begun)!r})
-    print(*[child.pid for child in multiprocessing.active_children()], flush=True)
+    print(*pids(), flush=True)
     sys.stdin.read()"""
     with script(tmp_path, "touch_and_hang", body) as running:
         assert running.stdout is not None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 import os
 import signal
 import threading
@@ -16,6 +15,7 @@ import pytest
 from tests.processes import functions
 from workpool import Hooks, ItemTimeout, Pool, Processes, StopTimeout, current
 from workpool.testing import Leash, ManualClock, drain
+from workpool.workers.children import pids
 
 pytestmark = pytest.mark.usefixtures("quiet", "no_thread_left")
 
@@ -276,7 +276,7 @@ def test_a_process_is_killed_and_replaced_and_nobody_else_notices(tmp_path: Path
         with pytest.raises(ItemTimeout, match=r"more than 0\.3 s"):
             hung.result(30)
         assert [future.result(30) for future in futures] == ["a", "b", "c"]
-        until(lambda: len(multiprocessing.active_children()) == 2)
+        until(lambda: len(pids()) == 2)
     [(item, stack)] = stuck
     assert item == path
     assert "touch_and_hang" in stack
@@ -291,12 +291,12 @@ def test_items_end_once_each_while_processes_are_halted_at_random(tmp_path: Path
     def halt_now_and_then() -> None:
         turn = 0
         while not over.wait(0.05):
-            children = multiprocessing.active_children()
+            children = pids()
             turn += 1
             if children:
-                pid = children[turn % len(children)].pid
+                pid = children[turn % len(children)]
                 try:
-                    os.kill(pid or 0, signal.SIGSTOP)
+                    os.kill(pid, signal.SIGSTOP)
                 except ProcessLookupError:
                     continue
 
@@ -312,8 +312,8 @@ def test_items_end_once_each_while_processes_are_halted_at_random(tmp_path: Path
         finally:
             over.set()
             halter.join(20)
-        for child in multiprocessing.active_children():
-            os.kill(child.pid or 0, signal.SIGCONT)
+        for pid in pids():
+            os.kill(pid, signal.SIGCONT)
     stats = pool.stats()
     assert (stats.succeeded + stats.failed, stats.balance()) == (count + 1, 0)
     ran = [int(line) for line in path.read_text().split()]

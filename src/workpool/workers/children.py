@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import multiprocessing.forkserver
+import multiprocessing.process
 import os
 import pickle
 import signal
@@ -22,7 +23,7 @@ from workpool.workers.crossing import PROTOCOL
 from workpool.workers.seats import KILLED, SeatUnfit
 from workpool.workers.wire import Reader
 
-__all__ = ["Child", "Doorbell", "context_for"]
+__all__ = ["Child", "Doorbell", "Life", "context_for", "pids"]
 
 _stopping.stop_before_others()  # `multiprocessing` waits at exit for its processes, and they wait for their pools
 
@@ -103,6 +104,22 @@ class Doorbell:
         close(self._out)
 
 
+_all: Final[weakref.WeakSet[Child]] = weakref.WeakSet()
+
+
+def pids() -> list[int]:
+    """The processes of all pools that have not ended, as far as was noticed. `multiprocessing` does not list them."""
+    return [child.pid for child in list(_all) if not child.has_ended]
+
+
+def _forget(process: Any) -> None:
+    """Have `multiprocessing` not look after it: whoever asks that for its active children reads the one exit status of
+    each, by a file descriptor that may by then be that of the next."""
+    known = getattr(multiprocessing.process, "_children", None)
+    if isinstance(known, set):
+        known.discard(process)
+
+
 class Life:
     """Of one process: something to wait for that tells its end, and a way to kill it that cannot hit another.
 
@@ -155,6 +172,7 @@ class Child:
             )
             try:
                 _start(self._process, context.get_start_method())
+                _forget(self._process)
             except BaseException:
                 self.sock.close()
                 self._control.close()
@@ -163,10 +181,20 @@ class Child:
                 theirs.close()
                 their_control.close()
         self.life = Life(self._process)
+        self._pid: int = self._process.pid
+        _all.add(self)
         self._forkserver = context.get_start_method() == "forkserver"
         self._ended = ""
         self.sock.setblocking(False)
         self.reader = Reader(self.sock)
+
+    @property
+    def pid(self) -> int:
+        return self._pid
+
+    @property
+    def has_ended(self) -> bool:
+        return bool(self._ended)
 
     def tell(self, word: bytes, _: None = None) -> None:
         """Say something to the thread that listens there. Harmless when it is gone."""
@@ -200,7 +228,7 @@ class Child:
             code = self._process.exitcode
             try:
                 self._process.close()
-            except ValueError:  # its exit code was lost to whoever called `multiprocessing.active_children()` just now
+            except ValueError:  # it could not be killed, or its exit code was lost
                 pass
         self._ended = _how(code)
         return self._ended
