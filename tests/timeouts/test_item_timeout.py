@@ -283,6 +283,13 @@ def test_a_process_is_killed_and_replaced_and_nobody_else_notices(tmp_path: Path
     assert (pool.stats().failed, pool.stats().succeeded, pool.stats().balance()) == (1, 3, 0)
 
 
+def tell(pid: int, number: signal.Signals) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return
+
+
 def test_items_end_once_each_while_processes_are_halted_at_random(tmp_path: Path) -> None:
     count = 5_000
     path = tmp_path / "ran"
@@ -290,15 +297,15 @@ def test_items_end_once_each_while_processes_are_halted_at_random(tmp_path: Path
 
     def halt_now_and_then() -> None:
         turn = 0
+        halted: list[int] = []
         while not over.wait(0.05):
             children = pids()
             turn += 1
             if children:
-                pid = children[turn % len(children)]
-                try:
-                    os.kill(pid, signal.SIGSTOP)
-                except ProcessLookupError:
-                    continue
+                halted.append(children[turn % len(children)])
+                tell(halted[-1], signal.SIGSTOP)
+            for pid in halted[:-10]:  # one that was halted while it started has no item, and so no time
+                tell(pid, signal.SIGCONT)
 
     pool: Pool[Any, Any] = Pool(functions.note, workers=4, executor="process", item_timeout=0.1)
     halter = threading.Thread(target=halt_now_and_then)
@@ -313,7 +320,7 @@ def test_items_end_once_each_while_processes_are_halted_at_random(tmp_path: Path
             over.set()
             halter.join(20)
         for pid in pids():
-            os.kill(pid, signal.SIGCONT)
+            tell(pid, signal.SIGCONT)
     stats = pool.stats()
     assert (stats.succeeded + stats.failed, stats.balance()) == (count + 1, 0)
     ran = [int(line) for line in path.read_text().split()]
