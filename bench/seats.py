@@ -36,8 +36,8 @@ def started(item: tuple[float, float]) -> tuple[float, float]:
     return item[0], began
 
 
-def processes(process: Callable[[Any], Any], **options: Any) -> Pool[Any, Any]:
-    return Pool(process, **{"workers": WORKERS, "executor": Processes(start_method=METHOD), **options})
+def processes(process: Callable[[Any], Any], workers: int = WORKERS, queue_size: int = 1000) -> Pool[Any, Any]:
+    return Pool(process, workers=workers, queue_size=queue_size, executor=Processes(start_method=METHOD))
 
 
 def executor() -> ProcessPoolExecutor:
