@@ -105,11 +105,13 @@ class Doorbell:
 
 
 _all: Final[weakref.WeakSet[Child]] = weakref.WeakSet()
+_listing: Final = threading.Lock()
 
 
 def pids() -> list[int]:
     """The processes of all pools that have not ended, as far as was noticed. `multiprocessing` does not list them."""
-    return [child.pid for child in list(_all) if not child.has_ended]
+    with _listing:
+        return [child.pid for child in _all if not child.has_ended]
 
 
 def _forget(process: Any) -> None:
@@ -182,11 +184,12 @@ class Child:
                 their_control.close()
         self.life = Life(self._process)
         self._pid: int = self._process.pid
-        _all.add(self)
         self._forkserver = context.get_start_method() == "forkserver"
         self._ended = ""
         self.sock.setblocking(False)
         self.reader = Reader(self.sock)
+        with _listing:
+            _all.add(self)
 
     @property
     def pid(self) -> int:
