@@ -14,7 +14,7 @@ from tests.cli.kit import Child, check_summary, lines, numbers, run, sentences
 FAR = """
 import os
 
-from workpool import current
+import threading
 
 def odd(number: int):
     print("printed", number)
@@ -26,7 +26,7 @@ def odd(number: int):
 
 def stuck(number: int):
     if number == 1:
-        current().sleep(3600)
+        threading.Event().wait()
     return number
 """
 

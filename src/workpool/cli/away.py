@@ -58,11 +58,12 @@ class Away:
 
 
 def tell(post: Callable[[Done], object], line: Line, future: Future[Any]) -> None:
-    """Post what became of a line; nothing if the pool handed it back or gave it up: then it is left."""
+    """Post what became of a line; nothing if the pool handed it back: then it is left."""
     if future.cancelled():
         return
     error = future.exception()
     if error is None:
         post(Done(line, future.result(), None))
-    elif not isinstance(error, ItemAbandoned):
-        post(Done(line, None, explain(error)))
+    else:
+        cut = isinstance(error, ItemAbandoned)  # by a stop: no fault of the line, which is left, and may have run
+        post(Done(line, None, None if cut else explain(error), cut))

@@ -10,7 +10,6 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
 from contextlib import AbstractContextManager, ExitStack, nullcontext, redirect_stdout
 from dataclasses import dataclass, replace
 from functools import partial
@@ -174,14 +173,7 @@ def _pool_with_futures(
         metrics=registry or False,
     )
 
-    def tell_of(line: Line, future: Future[Any]) -> None:
-        error = None if future.cancelled() else future.exception()
-        if error is not None and _is_cancelled(error):
-            post(_not_done(line, error))
-        else:
-            tell(post, line, future)
-
-    return pool, lambda line: pool.call(line).add_done_callback(partial(tell_of, line))
+    return pool, lambda line: pool.call(line).add_done_callback(partial(tell, post, line))
 
 
 def _answer(function: Callable[[Any], Any], decode: Decode) -> Callable[[Line], Any]:
