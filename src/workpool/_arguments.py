@@ -15,7 +15,7 @@ __all__ = [
     "check_process",
     "checked_count",
     "checked_flag",
-    "checked_item_timeout",
+    "checked_limit",
     "checked_name",
     "checked_seconds",
 ]
@@ -84,9 +84,9 @@ def checked_seconds(what: str, seconds: object) -> float | None:
     return float(seconds)
 
 
-def checked_item_timeout(seconds: object) -> float | None:
+def checked_limit(what: str, seconds: object) -> float | None:
     """Seconds above 0; None: no limit. Raises TypeError or ValueError."""
-    checked = checked_seconds("item_timeout", seconds)
+    checked = checked_seconds(what, seconds)
     if checked == 0:
-        raise ValueError("item_timeout must be more than 0 seconds, or None for no limit")
+        raise ValueError(f"{what} must be more than 0 seconds, or None for no limit")
     return checked

@@ -212,9 +212,16 @@ class ControlledQueue(SeveralQueue[T]):
         self.ledger.running -= 1
         self.ledger.failed += 1
         self.stuck[worker] = None
-        self._leave(worker)
-        self._announce()
+        self._telling += 1
         return True
+
+    @section
+    def let_go(self, worker: Worker[T]) -> None:
+        """The item of a worker that was given up is told of its end: not before does its pool go on without it."""
+        self._telling -= 1
+        if worker in self.workers:
+            self._leave(worker)
+        self._announce()
 
     @section
     def on_cancel(self, worker: Worker[T], wake: Wake) -> bool:

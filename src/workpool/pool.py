@@ -19,7 +19,7 @@ from workpool._arguments import (
     check_process,
     checked_count,
     checked_flag,
-    checked_item_timeout,
+    checked_limit,
     checked_name,
     checked_seconds,
 )
@@ -145,7 +145,7 @@ class Pool(Generic[T, R]):
         if checked_flag("carry_context", carry_context):
             check_carrying(kind)
             self._queue.carry = copy_context
-        self._queue.item_timeout = checked_item_timeout(item_timeout)
+        self._queue.item_timeout = checked_limit("item_timeout", item_timeout)
         self._driver = choose(kind, self._queue, process, Hooks() if hooks is None else hooks)
         self._watch = _watch(self._queue, kind, Hooks() if hooks is None else hooks, self._driver)
         self._offer = self._driver.offer

@@ -62,6 +62,19 @@ def in_thread(function: Callable[[], R]) -> Task[R]:
     return Task(function)
 
 
+def until(reached: Callable[[], bool]) -> None:
+    """Look again and again, for 20 seconds: for what tells nobody when it comes."""
+    over = threading.Event()
+    timer = threading.Timer(20, over.set)
+    timer.start()
+    try:
+        while not reached():
+            assert not over.is_set()
+    finally:
+        timer.cancel()
+        timer.join()
+
+
 def together(*functions: Callable[[], object]) -> None:
     """Run all at the same time, and have any exception raised here."""
     barrier = threading.Barrier(len(functions))

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from tests.core.kit import until
 from tests.interpreters.functions import counted
 from tests.processes import functions
-from tests.processes.test_processes import until
 from workpool import Interpreters, ItemTimeout, NotPicklable, Pool, PoolStopped, StopTimeout
 from workpool._interpreter import GIL
 
@@ -115,14 +115,15 @@ def test_what_an_interpreter_logs_is_logged_here(caplog: pytest.LogCaptureFixtur
 @there
 def test_what_waits_behind_a_slow_item_is_taken_back_for_whoever_is_idle(tmp_path: Path) -> None:
     gate = tmp_path / "gate"
-    with interpreters(functions.wait_for_file, executor=Interpreters(batch=100)) as pool:
+    os.mkfifo(gate)
+    with interpreters(functions.wait_for_gate, executor=Interpreters(batch=100)) as pool:
         pool.pause()
         slow = pool.call(str(gate))
         quick = [pool.call(None) for _ in range(99)]
         pool.resume()
         assert [future.result(30) for future in quick] == [None] * 99
         assert not slow.done()
-        gate.touch()
+        gate.write_bytes(b"")
         assert slow.result(30) == str(gate)
 
 
@@ -152,14 +153,15 @@ def test_at_the_timeout_of_a_stop_current_says_cancelled_there(tmp_path: Path) -
 @there
 def test_an_item_that_does_not_end_is_abandoned_and_leaves_nothing_once_it_ends(tmp_path: Path) -> None:
     gate = tmp_path / "gate"
-    pool = interpreters(functions.wait_for_file, workers=1)
+    os.mkfifo(gate)
+    pool = interpreters(functions.wait_for_gate, workers=1)
     pool.start()
     pool.submit(str(gate))
     until(lambda: pool.stats().running == 1)
     with pytest.raises(StopTimeout) as cut:
         pool.stop(0)
     assert [abandoned.item for abandoned in cut.value.report.abandoned] == [str(gate)]
-    gate.touch()
+    gate.write_bytes(b"")
 
 
 @there

@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -91,10 +90,10 @@ def logs(item: str) -> str:
     return item
 
 
-def wait_for_file(path: str | None) -> str | None:
-    """Run until a file is there; None: return at once."""
-    while path is not None and not Path(path).exists():
-        time.sleep(0.005)
+def wait_for_gate(path: str | None) -> str | None:
+    """Run until somebody opens that pipe to write; None: return at once."""
+    if path is not None:
+        Path(path).read_bytes()
     return path
 
 
@@ -105,8 +104,7 @@ def until_cancelled(path: str) -> str:
 
 def touch_and_hang(path: str) -> None:
     Path(path).touch()
-    while True:
-        time.sleep(1)
+    threading.Event().wait()
 
 
 def set_variable(name: str, value: str) -> None:
@@ -175,8 +173,8 @@ def raise_unspeakable(item: int) -> int:
 def leave_something_running(item: str) -> str:
     """What is started here holds whatever it inherits open, after this process has ended too."""
     if item == "start" and os.fork() == 0:
-        time.sleep(20)
-        os._exit(0)
+        signal.alarm(20)
+        signal.pause()
     if item == "die":
         os.kill(os.getpid(), signal.SIGKILL)
     return item

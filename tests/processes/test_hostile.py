@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.core.kit import Puppet, Stage
+from tests.core.kit import Puppet, Stage, until
 from tests.processes import functions
 from workpool import NotPicklable, Pool, Processes, StopTimeout, WorkerDied
+from workpool.workers.children import pids
 
 pytestmark = pytest.mark.usefixtures("quiet", "no_thread_left")
 
 
 def processes(process: Any, **options: Any) -> Pool[Any, Any]:
     return Pool(process, **{"workers": 1, "executor": Processes(batch=8), **options})
+
+
+def broken_at(call: int, real: Callable[..., Any]) -> Callable[..., Any]:
+    """Does what `real` does, but at one of its calls."""
+    calls: list[None] = []
+
+    def broken(*arguments: Any) -> Any:
+        calls.append(None)
+        if len(calls) == call:
+            raise SystemExit
+        return real(*arguments)
+
+    return broken
 
 
 def run_all(pool: Pool[Any, Any], items: list[Any]) -> list[Any]:
@@ -50,9 +66,9 @@ def test_an_exception_that_neither_pickles_nor_prints_fails_its_item_alone() -> 
 
 def test_something_that_fails_here_amid_a_batch_settles_each_item_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the child has done counts, what it had begun died with it, and the rest runs again."""
-    from workpool.workers import process
+    from workpool.workers.distant import DistantSeat
 
-    monkeypatch.setattr(process.ProcessSeat, "_outcome", _broken_once(process.ProcessSeat._outcome))
+    monkeypatch.setattr(DistantSeat, "_outcome", broken_at(5, DistantSeat._outcome))
     with processes(functions.same, queue_size=100) as pool:
         results = run_all(pool, list(range(60)))
     died = [number for number, result in enumerate(results) if isinstance(result, WorkerDied)]
@@ -63,18 +79,6 @@ def test_something_that_fails_here_amid_a_batch_settles_each_item_once(monkeypat
     stats = pool.stats()
     assert (stats.succeeded, stats.failed, stats.running) == (60 - len(died), len(died), 0)
     assert (stats.cancelled, stats.balance()) == (0, 0)
-
-
-def _broken_once(real: Any) -> Any:
-    calls: list[None] = []
-
-    def loads(data: Any, *rest: Any) -> Any:
-        calls.append(None)
-        if len(calls) == 5:
-            raise SystemExit
-        return real(data, *rest)
-
-    return loads
 
 
 @pytest.mark.parametrize("start_method", ["forkserver", "spawn"])
@@ -94,6 +98,24 @@ def test_a_stop_of_a_pool_whose_processes_cannot_start_says_why_and_does_not_wai
     with pytest.raises(StopTimeout, match="no database today"):
         pool.stop(None)
     assert pool.stats().balance() == 0
+
+
+def test_a_process_that_is_halted_while_it_starts_is_replaced_in_time() -> None:
+    """It would hold its worker for ever: it has no item, and so no item's time."""
+    pool = processes(functions.same, executor=Processes(start_timeout=0.5))
+    halted: list[int] = []
+
+    def halt_the_first() -> None:
+        until(lambda: bool(pids()))
+        halted.extend(pids())
+        os.kill(halted[0], signal.SIGSTOP)
+
+    halter = threading.Thread(target=halt_the_first)
+    halter.start()
+    with pool:
+        assert pool.call(1).result(30) == 1
+        halter.join(20)
+    assert halted
 
 
 def test_an_interrupt_in_a_wake_is_not_taken_for_a_wake() -> None:
@@ -132,3 +154,16 @@ def test_threads_of_several_pools_may_start_and_stop_processes_at_once() -> None
     for thread in threads:
         thread.join(50)
     assert failed == []
+
+
+def test_something_that_fails_here_when_the_process_is_gone_does_not_fail_what_was_not_begun(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from workpool.workers.distant import DistantSeat
+
+    monkeypatch.setattr(DistantSeat, "_why", broken_at(1, DistantSeat._why))
+    with processes(functions.end_by, queue_size=100) as pool:
+        results = run_all(pool, ["a", "kill", "b", "c", "d", "e"])
+    assert isinstance(results.pop(1), WorkerDied)
+    assert results == ["a", "b", "c", "d", "e"]
+    assert (pool.stats().failed, pool.stats().running, pool.stats().balance()) == (1, 0, 0)

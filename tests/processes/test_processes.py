@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 import pytest
 
+from tests.core.kit import until
 from tests.processes import functions
 from workpool import NotPicklable, Pool, PoolStopped, Processes, StopTimeout, WorkerDied
 from workpool.workers.children import pids
@@ -37,19 +38,6 @@ def nothing_left() -> Any:
 def processes(process: Any, workers: int = 2, **options: Any) -> Pool[Any, Any]:
     options.setdefault("executor", "process")
     return Pool(process, workers=workers, **options)
-
-
-def until(reached: Any) -> None:
-    """Look again and again, for 20 seconds."""
-    over = threading.Event()
-    timer = threading.Timer(20, over.set)
-    timer.start()
-    try:
-        while not reached():
-            assert not over.is_set()
-    finally:
-        timer.cancel()
-        timer.join()
 
 
 # -- death -------------------------------------------------------------------------------------
@@ -129,7 +117,8 @@ def test_items_end_once_each_while_processes_are_killed_at_random(tmp_path: Path
 
 def test_what_waits_behind_a_slow_item_is_taken_back_for_whoever_is_idle(tmp_path: Path) -> None:
     gate = tmp_path / "gate"
-    with processes(functions.wait_for_file, executor=Processes(batch=100)) as pool:
+    os.mkfifo(gate)
+    with processes(functions.wait_for_gate, executor=Processes(batch=100)) as pool:
         pool.pause()
         slow = pool.call(str(gate))
         quick = [pool.call(None) for _ in range(99)]
@@ -137,7 +126,7 @@ def test_what_waits_behind_a_slow_item_is_taken_back_for_whoever_is_idle(tmp_pat
         assert [future.result(30) for future in quick] == [None] * 99
         assert not slow.done()
         assert slow.running()
-        gate.touch()
+        gate.write_bytes(b"")
         assert slow.result(30) == str(gate)
 
 
@@ -347,6 +336,7 @@ def test_the_processes_end_when_the_parent_is_killed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_for_the_whole_group_is_the_parents_to_answer(tmp_path: Path, number: signal.Signals) -> None:
     gate = tmp_path / "gate"
+    os.mkfifo(gate)
     body = f"""
     pool.call(None).result(30)
     seen = []
@@ -358,13 +348,13 @@ def test_a_signal_for_the_whole_group_is_the_parents_to_answer(tmp_path: Path, n
     print("signal", flush=True)
     sys.stdin.readline()
     print(future.result(30) is not None, pool.stop().clean, pool.stats().failed, flush=True)"""
-    with script(tmp_path, "wait_for_file", body, workers=1) as running:
+    with script(tmp_path, "wait_for_gate", body, workers=1) as running:
         assert running.stdin is not None
         assert running.stdout is not None
         assert running.stdout.readline() == "ready\n"
         os.killpg(running.pid, number)
         assert running.stdout.readline() == "signal\n"
-        gate.touch()
+        gate.write_bytes(b"")
         running.stdin.write("\n")
         running.stdin.flush()
         assert running.stdout.readline() == "True True 0\n"

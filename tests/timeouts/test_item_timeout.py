@@ -6,12 +6,12 @@ import asyncio
 import os
 import signal
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.core.kit import until
 from tests.processes import functions
 from workpool import Hooks, ItemTimeout, Pool, Processes, StopTimeout, current
 from workpool.testing import Leash, ManualClock, drain
@@ -150,18 +150,6 @@ def test_no_more_threads_are_given_up_than_the_pool_has_workers() -> None:
     assert (pool.stats().failed, pool.stats().balance()) == (2, 0)
 
 
-def until(reached: Callable[[], bool]) -> None:
-    over = threading.Event()
-    timer = threading.Timer(20, over.set)
-    timer.start()
-    try:
-        while not reached():
-            assert not over.is_set()
-    finally:
-        timer.cancel()
-        timer.join()
-
-
 def test_a_stop_while_an_item_is_over_time_ends() -> None:
     leash: Leash[int] = Leash()
     clock = ManualClock()
@@ -297,17 +285,13 @@ def test_items_end_once_each_while_processes_are_halted_at_random(tmp_path: Path
 
     def halt_now_and_then() -> None:
         turn = 0
-        halted: list[int] = []
         while not over.wait(0.05):
             children = pids()
             turn += 1
             if children:
-                halted.append(children[turn % len(children)])
-                tell(halted[-1], signal.SIGSTOP)
-            for pid in halted[:-10]:  # one that was halted while it started has no item, and so no time
-                tell(pid, signal.SIGCONT)
+                tell(children[turn % len(children)], signal.SIGSTOP)
 
-    pool: Pool[Any, Any] = Pool(functions.note, workers=4, executor="process", item_timeout=0.1)
+    pool: Pool[Any, Any] = Pool(functions.note, workers=4, executor=Processes(start_timeout=2), item_timeout=0.1)
     halter = threading.Thread(target=halt_now_and_then)
     with pool:
         pool.call((str(path), -1)).result(30)

@@ -23,7 +23,7 @@ from workpool.workers.crossing import PROTOCOL
 from workpool.workers.seats import KILLED, SeatUnfit
 from workpool.workers.wire import Reader
 
-__all__ = ["Child", "Doorbell", "Life", "context_for", "pids"]
+__all__ = ["Child", "Life", "context_for", "pids"]
 
 _stopping.stop_before_others()  # `multiprocessing` waits at exit for its processes, and they wait for their pools
 
@@ -31,18 +31,20 @@ _starting = threading.Lock()
 """Held while a process starts, or is looked after: `multiprocessing` is not made for several threads. And so that no
 fork copies the end of a socket that is meant for another child, which would keep that from ever seeing it close."""
 
+_listing = threading.Lock()
+
 _ends: Final[weakref.WeakSet[socket.socket]] = weakref.WeakSet()
 """This process's ends of all sockets, for a forked child to close: else no other child would see them close."""
 
 
-def _renew_lock() -> None:
-    """In a forked child: it was forked while a thread of the parent had the lock."""
-    global _starting
-    _starting = threading.Lock()
+def _renew_locks() -> None:
+    """In a forked child: it was forked while a thread of the parent had one."""
+    global _starting, _listing
+    _starting, _listing = threading.Lock(), threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)
+    os.register_at_fork(after_in_child=_renew_locks)
 
 
 def context_for(start_method: str | None) -> Any:
@@ -72,40 +74,7 @@ def _preload() -> None:
         server.set_forkserver_preload([*names, child.__name__])
 
 
-class Doorbell:
-    """Wakes a thread that waits for several things at once.
-
-    Never closed by hand: a late ring would go to whatever has the file descriptor by then.
-    """
-
-    def __init__(self) -> None:
-        self._in, self._out = os.pipe()
-        os.set_blocking(self._in, False)
-        os.set_blocking(self._out, False)
-
-    def ring(self, _: None = None) -> None:
-        try:
-            os.write(self._out, b"!")
-        except BlockingIOError:  # it has rung often enough
-            return
-
-    def fileno(self) -> int:
-        return self._in
-
-    def answer(self) -> None:
-        """Take note that it rang, however often."""
-        try:
-            os.read(self._in, 4096)
-        except BlockingIOError:
-            return
-
-    def __del__(self, close: Callable[[int], None] = os.close) -> None:
-        close(self._in)
-        close(self._out)
-
-
 _all: Final[weakref.WeakSet[Child]] = weakref.WeakSet()
-_listing: Final = threading.Lock()
 
 
 def pids() -> list[int]:

@@ -26,7 +26,7 @@ from workpool._fate import Hooks
 from workpool.workers.board import BYTES, ITEMS, Board
 from workpool.workers.child import Setup
 from workpool.workers.crossing import PROTOCOL
-from workpool.workers.process import DistantWorkers
+from workpool.workers.distant import DistantWorkers
 from workpool.workers.seats import Plan, SeatUnfit
 from workpool.workers.settings import Interpreters
 from workpool.workers.wire import Kind, Reader, parts, send

@@ -82,6 +82,12 @@ class Hand(Generic[T]):
         entry = worker.entry
         return [] if entry is None else [entry, *worker.ahead]
 
+    @property
+    def left(self) -> int:
+        """How many there are."""
+        worker = self._worker
+        return 0 if worker.entry is None else 1 + len(worker.ahead)
+
     def ended(self, outcomes: Sequence[Outcome]) -> None:
         """The first items in hand have ended thus, in their order."""
         if self._worker.given_up:
@@ -183,6 +189,8 @@ class Chair(Generic[T]):
         self._left: int | None = None
         """How many more items the seat may have; None: any number."""
         self._seat: Seat[T] | None = None
+        self._aborted = False
+        """It was told to settle what it has done, after something failed here: only once."""
         self._depth = 1
 
     def run(self) -> None:
@@ -198,14 +206,15 @@ class Chair(Generic[T]):
 
     def _clear(self) -> None:
         """After something failed here in the middle of a batch: the seat has to go, and say what it has done."""
-        if not self._hand.entries:
+        hand = self._hand
+        if not hand.left:
             return
-        seat = self._seat
-        if seat is not None and not seat.gone:
-            seat.abort(self._hand)
-        if left := self._hand.entries:  # that has failed, too: nothing is known of them but that they may have begun
+        if self._seat is not None and not self._aborted:
+            self._aborted = True
+            self._seat.abort(hand)
+        if hand.left:  # that has failed, too: nothing is known of them but that they may have begun
             lost = WorkerDied(f"what became of it in worker {self._worker.name!r} is not known")
-            self._hand.ended([Outcome(False, 0.0, lost) for _ in left])
+            hand.ended([Outcome(False, 0.0, lost)] * hand.left)
         self._close()
 
     def _work(self) -> None:
@@ -251,6 +260,7 @@ class Chair(Generic[T]):
         if self._seat is None:
             try:
                 self._seat = self._open_seat()
+                self._aborted = False
                 self._left = self._plan.max_items
                 self._plan.failures = 0
             except SeatUnfit as why:

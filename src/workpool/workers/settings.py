@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from workpool._arguments import check_initializer, checked_count
+from workpool._arguments import check_initializer, checked_count, checked_limit
 from workpool._interpreter import GIL
 
 __all__ = ["MOST", "Interpreters", "Processes"]
@@ -33,6 +33,8 @@ class Processes:
     """How many items a process is sent at once, at most 256; None: as many as take it about a millisecond."""
     max_items: int | None = None
     """After how many items a process is replaced by a new one; None: never."""
+    start_timeout: float | None = 60.0
+    """Seconds (None: no limit) in which a process is to be ready, its initializer included; else it is killed."""
     initializer: Callable[..., object] | None = None
     """Called with `initargs` in each process before its first item. If it raises, the process cannot start; three such
     in a row stop the pool."""
@@ -43,6 +45,7 @@ class Processes:
             raise ValueError(f"start_method must be 'forkserver', 'spawn' or 'fork', not {self.start_method!r}")
         _check_batch(self.batch)
         checked_count("max_items", self.max_items, 1)
+        checked_limit("start_timeout", self.start_timeout)
         check_initializer(self.initializer, self.initargs)
 
 

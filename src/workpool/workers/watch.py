@@ -110,12 +110,14 @@ class Watch(Generic[T]):
             return
         error = late(worker, self._timeout)
         item, future = entry[0], entry[2]
-        tell_stuck(self._queue, self._hooks, item, seconds, stack)
-        if future is None:
-            tell_failed(self._queue, worker, self._hooks, item, error)
-        else:
-            try:
+        try:
+            tell_stuck(self._queue, self._hooks, item, seconds, stack)
+            if future is None:
+                tell_failed(self._queue, worker, self._hooks, item, error)
+            else:
                 future.set_exception(error)
-            except InvalidStateError:
-                pass
+        except InvalidStateError:  # it was told otherwise by a stop
+            pass
+        finally:
+            self._queue.let_go(worker)
         self._fill()
