@@ -189,9 +189,9 @@ class ControlledQueue(SeveralQueue[T]):
         return given_up
 
     @section
-    def mark_late(self, worker: Worker[T], entry: Entry[T]) -> list[Wake]:
-        """The item takes too long, if it still runs: what to call to say so."""
-        if worker.entry is not entry or worker.given_up:
+    def mark_late(self, worker: Worker[T], entry: Entry[T], began: float) -> list[Wake]:
+        """The item takes too long, if it still runs, and has since then: what to call to say so."""
+        if worker.given_up or worker.entry is not entry or worker.began != began:  # no call before the next line
             return []
         worker.late = entry
         return list(worker.cancels)
@@ -203,16 +203,17 @@ class ControlledQueue(SeveralQueue[T]):
         False if the item has ended, or as many are stuck as there are to be workers, or a stop has lost patience with
         all of them. A pool that drains gets no other worker: if this is the last, what is queued is handed back.
         """
-        if worker.entry is not entry or worker.given_up or self.cut_at is not None or len(self.stuck) >= self.target:
+        if self.cut_at is not None or len(self.stuck) >= self.target or worker.ahead:  # those are to be put back first
             return False
-        if worker.ahead:  # they are to be put back first
+        ledger = self.ledger  # from here on no call: with the GIL, the worker may end its item after any
+        if worker.entry is not entry or worker.late is not entry or worker.fate or worker.pending == DISOWNED:
             return False
         worker.pending = DISOWNED
-        self._gone.failed(seconds)
-        self.ledger.running -= 1
-        self.ledger.failed += 1
-        self.stuck[worker] = None
+        ledger.running -= 1
+        ledger.failed += 1
         self._telling += 1
+        self.stuck[worker] = None
+        self._gone.failed(seconds)
         return True
 
     @section

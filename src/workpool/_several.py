@@ -53,6 +53,12 @@ class SeveralQueue(BoundedQueue[T]):
             append(pop())
         self._grant()
 
+    @section
+    def begin(self, worker: Worker[T], now: float) -> None:
+        """What the worker has in hand is sent only now: it is not late, however long that took."""
+        worker.began = now
+        worker.late = None
+
     def put_back(self, worker: Worker[T], count: int) -> None:
         """The last so many entries that a worker has in hand were not begun: they are the next again, in their order.
 

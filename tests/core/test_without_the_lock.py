@@ -107,6 +107,17 @@ def wait_for_room(scene: Scene) -> None:
     scene.items.append("late")
 
 
+def give_up(scene: Scene) -> None:
+    """What the busy worker had in hand when it was looked at."""
+    worker = scene.busy.worker
+    entry = worker.entry
+    assert entry is not None
+    scene.queue.mark_late(worker, entry, worker.began)
+    if scene.queue.give_up(worker, entry, 1.0):
+        assert worker.entry is entry
+        scene.queue.let_go(worker)
+
+
 def pause_and_resume(scene: Scene) -> None:
     scene.queue.pause()
     scene.queue.resume()
@@ -124,6 +135,7 @@ STEERING: dict[str, Callable[[Scene], object]] = {
     "stats": looks,
     "join": lambda scene: scene.joins(0.0),
     "pause": pause_and_resume,
+    "give up": give_up,
     "shrink": lambda scene: scene.queue.resize(1),
     "close": lambda scene: scene.queue.close(drain=True),
     "close without a drain": lambda scene: scene.queue.close(drain=False),

@@ -178,3 +178,18 @@ def leave_something_running(item: str) -> str:
     if item == "die":
         os.kill(os.getpid(), signal.SIGKILL)
     return item
+
+
+def note_at_the_gate(item: tuple[str, str]) -> None:
+    gate, path = item
+    wait_for_gate(gate)
+    with Path(path).open("a") as file:
+        file.write("ran\n")
+
+
+def wait_for_gate_twice(gate: str, starts: str) -> None:
+    """The first two processes that start wait."""
+    with Path(starts).open("a") as file:
+        file.write("x")
+    if Path(starts).stat().st_size <= 2:
+        wait_for_gate(gate)

@@ -15,7 +15,8 @@ from tests.core.kit import until
 from tests.processes import functions
 from workpool import Hooks, ItemTimeout, Pool, Processes, StopTimeout, current
 from workpool.testing import Leash, ManualClock, drain
-from workpool.workers.children import pids
+from workpool.workers.child import DUMP
+from workpool.workers.children import Child, pids
 
 pytestmark = pytest.mark.usefixtures("quiet", "no_thread_left")
 
@@ -269,6 +270,46 @@ def test_a_process_is_killed_and_replaced_and_nobody_else_notices(tmp_path: Path
     assert item == path
     assert "touch_and_hang" in stack
     assert (pool.stats().failed, pool.stats().succeeded, pool.stats().balance()) == (1, 3, 0)
+
+
+def test_an_item_is_not_late_while_its_process_starts(tmp_path: Path) -> None:
+    """Which it does anew after each item here, as slowly as it is let."""
+    gate, starts = tmp_path / "gate", tmp_path / "starts"
+    os.mkfifo(gate)
+    clock = ManualClock()
+    settings = Processes(max_items=1, initializer=functions.wait_for_gate_twice, initargs=(str(gate), str(starts)))
+    pool: Pool[Any, Any] = Pool(functions.same, workers=1, executor=settings, item_timeout=5, clock=clock.clock)
+    with pool:
+        first, second = pool.call(1), pool.call(2)
+        gate.write_bytes(b"")
+        assert first.result(30) == 1
+        until(lambda: pool.stats().running == 1)
+        late(clock, 6)
+        clock.wait_for_sleepers()
+        gate.write_bytes(b"")
+        assert second.result(30) == 2
+
+
+def test_an_item_that_ends_as_it_is_to_be_killed_is_not_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, path = tmp_path / "gate", tmp_path / "ran"
+    os.mkfifo(gate)
+    real = Child.tell
+
+    def tell_and_end(self: Child, word: bytes, *rest: None) -> None:
+        if word == DUMP:
+            gate.write_bytes(b"")
+            until(lambda: self.board.done == 1)
+        real(self, word, *rest)
+
+    monkeypatch.setattr(Child, "tell", tell_and_end)
+    pool: Pool[Any, Any] = Pool(functions.note_at_the_gate, workers=1, executor="process", item_timeout=0.1)
+    with pool:
+        ran = pool.call((str(gate), str(path)))
+        assert isinstance(ran.exception(30), ItemTimeout)
+    assert path.read_text() == "ran\n"
+    assert (pool.stats().failed, pool.stats().balance()) == (1, 0)
 
 
 def tell(pid: int, number: signal.Signals) -> None:

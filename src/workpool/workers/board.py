@@ -103,7 +103,7 @@ class Board:
 
         How many are certainly its own, and how many may be: it may have begun one more before it saw the limit.
         """
-        limit = max(least, self._counters[BEGUN])
+        limit = min(self._counters[LIMIT], max(least, self._counters[BEGUN]))  # once lowered it stays
         self._counters[LIMIT] = limit
         _fence()
         return limit, max(limit, self._counters[BEGUN])

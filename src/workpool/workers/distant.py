@@ -235,6 +235,7 @@ class DistantSeat(Generic[T]):
     # -- a batch -------------------------------------------------------------------------------
 
     def run(self, hand: Hand[T]) -> None:
+        hand.begin()
         entries = hand.entries
         count = len(entries)
         self._posted.clear()
@@ -267,7 +268,7 @@ class DistantSeat(Generic[T]):
             news = self._listen(wait)
             done = self._board.done
             self._read()
-            self._harvest(hand, done if self._is_on_it() else self._board.done)
+            self._harvest(hand, done)
             if self._is_on_it() and hand.is_late and self._late is None:
                 self._take_back(hand)
                 self._late = self._seen(hand)
@@ -275,6 +276,8 @@ class DistantSeat(Generic[T]):
             if not news and wait is not None:
                 self._take_back(hand)
                 wait = None
+        if self._through:  # whatever has read that: all that is done is on the board now
+            self._harvest(hand, self._board.done)
 
     def _is_on_it(self) -> bool:
         return not (self._through or self.gone)

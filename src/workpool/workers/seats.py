@@ -88,6 +88,10 @@ class Hand(Generic[T]):
         worker = self._worker
         return 0 if worker.entry is None else 1 + len(worker.ahead)
 
+    def begin(self) -> None:
+        """The first of them may run from now on. Until now it has waited for its seat."""
+        self._queue.begin(self._worker, self._queue.clock.now())
+
     def ended(self, outcomes: Sequence[Outcome]) -> None:
         """The first items in hand have ended thus, in their order."""
         if self._worker.given_up:

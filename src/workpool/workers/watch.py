@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import InvalidStateError
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from workpool import _stopping
 from workpool._clock import Steps, Wake, sit
@@ -25,6 +25,16 @@ T = TypeVar("T")
 
 REAP = 0.5
 """Seconds to wait for the thread to end, when no worker is left."""
+
+
+class Running(NamedTuple, Generic[T]):
+    """An item that runs."""
+
+    worker: Worker[T]
+    entry: Entry[T]
+    began: float
+    due: float
+    """When it is next to be seen to."""
 
 
 class Watch(Generic[T]):
@@ -72,30 +82,33 @@ class Watch(Generic[T]):
         By the last look, not by now: this is asked again after each wake.
         """
         again = self._looked_at + self._timeout
-        return min([again, *(due for _, _, due in self._running() if due > self._looked_at)])
+        return min([again, *(running.due for running in self._running() if running.due > self._looked_at)])
 
-    def _running(self) -> list[tuple[Worker[T], Entry[T], float]]:
-        """The workers with an item, that item, and when it is next to be seen to."""
-        found: list[tuple[Worker[T], Entry[T], float]] = []
+    def _running(self) -> list[Running[T]]:
+        """Those that run now."""
+        found: list[Running[T]] = []
         for worker in list(self._queue.workers):
             entry = worker.entry
             if entry is not None:
-                found.append((worker, entry, worker.began + self._timeout + _stopping.GRACE * (worker.late is entry)))
+                began = worker.began
+                grace = _stopping.GRACE if worker.late is entry else 0.0
+                found.append(Running(worker, entry, began, began + self._timeout + grace))
         return found
 
     def _look(self) -> None:
         self._looked_at = self._queue.clock.now()
-        for worker, entry, due in self._running():
-            if due > self._looked_at:
+        for running in self._running():
+            if running.due > self._looked_at:
                 continue
-            if worker.late is not entry:
-                self._tell(worker, entry)
-            elif worker.end is None:  # else it is being killed
-                self._give_up(worker, entry)
+            if running.worker.late is not running.entry:
+                self._tell(running)
+            elif running.worker.end is None:  # else it is being killed
+                self._give_up(running.worker, running.entry)
 
-    def _tell(self, worker: Worker[T], entry: Entry[T]) -> None:
+    def _tell(self, running: Running[T]) -> None:
         """Have the item end, or be ended."""
-        cancels = self._queue.mark_late(worker, entry)
+        worker, entry, began, _ = running
+        cancels = self._queue.mark_late(worker, entry, began)
         if worker.expire is not None:
             worker.expire(entry)
         else:
