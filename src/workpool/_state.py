@@ -208,7 +208,7 @@ class QueueState(Generic[T]):
         """Who waits for the end of a pause."""
         self._waiters: OrderedDict[Waiter, None] = OrderedDict()
         """Who waits for room. While there is anyone, every free slot is kept for one."""
-        self._telling = 0
+        self._telling: int = 0
         """Entries that are settled while their futures are being told."""
         self._sleepers: list[Callable[[None], object]] = []
         """Who waits for the pool to be idle, or without workers."""

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from workpool.workers.child import serve
 
-__all__ = ["lend_main", "live"]
+__all__ = ["MAIN", "lend_main", "live"]
 
 MAIN: Final = "__mp_main__"
 """What a main module is called that runs again, as with `multiprocessing`: there, `__main__` is known by it too."""

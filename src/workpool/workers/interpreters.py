@@ -27,6 +27,7 @@ from workpool.workers.board import BYTES, ITEMS, Board
 from workpool.workers.child import Setup
 from workpool.workers.crossing import PROTOCOL
 from workpool.workers.distant import DistantWorkers
+from workpool.workers.inside import MAIN
 from workpool.workers.seats import Plan, SeatUnfit
 from workpool.workers.settings import Interpreters
 from workpool.workers.wire import Kind, Reader, parts, send
@@ -46,6 +47,7 @@ class InterpreterWorkers(DistantWorkers[T]):
 
     def __init__(self, queue: ControlledQueue[T], process: Any, hooks: Hooks[T], settings: Interpreters) -> None:
         super().__init__(queue, process, hooks, settings, Plan(settings.batch, ITEMS))
+        sys.modules.setdefault(MAIN, sys.modules["__main__"])  # what comes back may be of there
 
     def _start(self, setup: Setup) -> Inmate:
         return Inmate(setup)
