@@ -187,9 +187,9 @@ def note_at_the_gate(item: tuple[str, str]) -> None:
         file.write("ran\n")
 
 
-def wait_for_gate_twice(gate: str, starts: str) -> None:
-    """The first two processes that start wait."""
+def wait_for_gate_at_first(gate: str, starts: str, times: int) -> None:
+    """The first so many processes that start wait."""
     with Path(starts).open("a") as file:
         file.write("x")
-    if Path(starts).stat().st_size <= 2:
+    if Path(starts).stat().st_size <= times:
         wait_for_gate(gate)

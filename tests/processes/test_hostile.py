@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -100,22 +101,19 @@ def test_a_stop_of_a_pool_whose_processes_cannot_start_says_why_and_does_not_wai
     assert pool.stats().balance() == 0
 
 
-def test_a_process_that_is_halted_while_it_starts_is_replaced_in_time() -> None:
+def test_a_process_that_is_halted_while_it_starts_is_replaced_in_time(tmp_path: Path) -> None:
     """It would hold its worker for ever: it has no item, and so no item's time."""
-    pool = processes(functions.same, executor=Processes(start_timeout=0.5))
-    halted: list[int] = []
-
-    def halt_the_first() -> None:
-        until(lambda: bool(pids()))
-        halted.extend(pids())
-        os.kill(halted[0], signal.SIGSTOP)
-
-    halter = threading.Thread(target=halt_the_first)
-    halter.start()
-    with pool:
+    gate, starts = tmp_path / "gate", tmp_path / "starts"
+    os.mkfifo(gate)
+    settings = Processes(
+        start_timeout=1, initializer=functions.wait_for_gate_at_first, initargs=(str(gate), str(starts), 1)
+    )
+    with processes(functions.same, executor=settings) as pool:
+        until(starts.exists)
+        [halted] = pids()
+        os.kill(halted, signal.SIGSTOP)
         assert pool.call(1).result(30) == 1
-        halter.join(20)
-    assert halted
+        assert halted not in pids()
 
 
 def test_an_interrupt_in_a_wake_is_not_taken_for_a_wake() -> None:

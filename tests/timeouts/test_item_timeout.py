@@ -277,7 +277,9 @@ def test_an_item_is_not_late_while_its_process_starts(tmp_path: Path) -> None:
     gate, starts = tmp_path / "gate", tmp_path / "starts"
     os.mkfifo(gate)
     clock = ManualClock()
-    settings = Processes(max_items=1, initializer=functions.wait_for_gate_twice, initargs=(str(gate), str(starts)))
+    settings = Processes(
+        max_items=1, initializer=functions.wait_for_gate_at_first, initargs=(str(gate), str(starts), 2)
+    )
     pool: Pool[Any, Any] = Pool(functions.same, workers=1, executor=settings, item_timeout=5, clock=clock.clock)
     with pool:
         first, second = pool.call(1), pool.call(2)
