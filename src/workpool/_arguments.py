@@ -6,18 +6,23 @@ The functions take anything: a type checker would call the checks needless.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
+from workpool._checked import checked_count
+from workpool._core.discipline import DEFAULT_SIZE, AdaptiveLifo, Discipline, Fifo, Lanes, OneLane
+from workpool._core.outcome import Retry
+from workpool._core.rate import Rate
 from workpool._fate import Hooks
 
 __all__ = [
+    "check_failures",
     "check_hooks",
     "check_initializer",
+    "check_order",
     "check_process",
-    "checked_count",
-    "checked_flag",
-    "checked_limit",
+    "check_rate",
+    "checked_discipline",
     "checked_name",
-    "checked_seconds",
 ]
 
 
@@ -33,6 +38,27 @@ def check_hooks(hooks: object) -> None:
         raise TypeError(f"hooks must be Hooks(...), not {hooks!r}")
 
 
+def check_failures(retry: object, classify: object) -> None:
+    """Raises TypeError for what is neither `Retry` nor None, or no function."""
+    if retry is not None and not isinstance(retry, Retry):
+        raise TypeError(f"retry must be Retry(...), or None, not {retry!r}")
+    if classify is not None and not callable(classify):
+        raise TypeError(f"classify must be a function of one exception, or None, not {classify!r}")
+
+
+def check_order(discipline: Discipline[Any]) -> None:
+    """Raises ValueError for a queue that takes the newest first: items of one key would not run in their order."""
+    lanes = discipline.lanes if isinstance(discipline, Lanes) else [discipline]
+    if any(isinstance(lane, AdaptiveLifo) for lane in lanes):
+        raise ValueError("key= keeps items in their order, and AdaptiveLifo takes the newest first; use Fifo or CoDel")
+
+
+def check_rate(rate: object) -> None:
+    """Raises TypeError for what is neither `Rate` nor None."""
+    if rate is not None and not isinstance(rate, Rate):
+        raise TypeError(f"rate must be Rate(limit, per=seconds), or None, not {rate!r}")
+
+
 def check_initializer(initializer: object, initargs: object) -> None:
     """Raises TypeError for what cannot be called with those."""
     if initializer is not None and not callable(initializer):
@@ -41,11 +67,15 @@ def check_initializer(initializer: object, initargs: object) -> None:
         raise TypeError(f"initargs must be a tuple, not {initargs!r}")
 
 
-def checked_flag(what: str, flag: object) -> bool:
-    """True or False. Raises TypeError."""
-    if not isinstance(flag, bool):
-        raise TypeError(f"{what} must be True or False, not {flag!r}")
-    return flag
+def checked_discipline(queue: object, queue_size: object) -> Discipline[Any]:
+    """The rule of a queue, or `Fifo` of that size. Raises TypeError or ValueError, also if both are given."""
+    if queue is None:
+        return Fifo(checked_count("queue_size", queue_size, DEFAULT_SIZE))
+    if not isinstance(queue, OneLane | Lanes):
+        raise TypeError(f"queue must be a discipline such as Fifo(1000), not {queue!r}; a size is queue_size=")
+    if queue_size is not None:
+        raise ValueError(f"queue_size={queue_size!r} and queue={queue!r} both say how many; leave one out")
+    return queue  # pyright: ignore[reportUnknownVariableType]  # of whatever it is
 
 
 def checked_name(name: object, process: object) -> str:
@@ -58,35 +88,3 @@ def checked_name(name: object, process: object) -> str:
     if not name:
         raise ValueError("name must not be empty; leave it out (or None) for the function's name")
     return name
-
-
-def checked_count(what: str, number: object, default: int) -> int:
-    """A whole number from 1; None: the default. Raises TypeError or ValueError."""
-    if number is None:
-        return default
-    if isinstance(number, bool) or not isinstance(number, int):
-        raise TypeError(f"{what} must be a whole number, not {number!r}")
-    if number < 1:
-        raise ValueError(
-            f"{what} must be at least 1, not {number}; leave it out (or None) for the default of {default}"
-        )
-    return number
-
-
-def checked_seconds(what: str, seconds: object) -> float | None:
-    """Seconds from 0; None: no limit. Raises TypeError or ValueError."""
-    if seconds is None:
-        return None
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
-        raise TypeError(f"{what} must be a number of seconds, or None for no limit, not {seconds!r}")
-    if not seconds >= 0:
-        raise ValueError(f"{what} must be 0 seconds or more, or None for no limit, not {seconds}")
-    return float(seconds)
-
-
-def checked_limit(what: str, seconds: object) -> float | None:
-    """Seconds above 0; None: no limit. Raises TypeError or ValueError."""
-    checked = checked_seconds(what, seconds)
-    if checked == 0:
-        raise ValueError(f"{what} must be more than 0 seconds, or None for no limit")
-    return checked

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 from workpool._clock import Parker
 from workpool._control import ControlledQueue
-from workpool._worker import Worker
+from workpool._worker import Worker, attempt_of, context_of
 
 if TYPE_CHECKING:
     from asyncio import Task
 
-__all__ = ["Context", "Within", "current", "enter", "entered", "is_worker_of"]
+__all__ = ["Context", "Within", "current", "enter", "entered", "is_worker_of", "worker_here"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -51,8 +51,10 @@ class Context:
 
     @property
     def attempt(self) -> int:
-        """Which run of the item this is, from 1."""
-        return 1
+        """Which attempt at the item this is, from 1; a run that ended with `Snooze` does not count. (In a process, one
+        above the 127th says that it is the 127th.)"""
+        entry = self._worker.entry
+        return self._worker.attempt if entry is None else attempt_of(entry)
 
     @property
     def cancelled(self) -> bool:
@@ -118,6 +120,12 @@ def is_worker_of(queue: ControlledQueue[Any]) -> bool:
     return context is not None and context.is_here(queue)
 
 
+def worker_here(queue: ControlledQueue[T]) -> Worker[T] | None:
+    """The worker of `queue` that the caller runs in."""
+    context = _current.get(None)
+    return context._worker if context is not None and context.is_here(queue) else None  # pyright: ignore[reportPrivateUsage]
+
+
 class Within(Generic[T]):
     """A worker's process function, run for each item with the context variables of whoever submitted that.
 
@@ -145,7 +153,7 @@ class Within(Generic[T]):
     def _carried(self) -> contextvars.Context:
         entry = self._worker.entry
         assert entry is not None
-        context = entry[3]
+        context = context_of(entry)
         assert context is not None
         return context
 

@@ -14,7 +14,8 @@ from typing import TypeVar
 
 from workpool._clock import Steps, Wake
 from workpool._core.lifecycle import NOT_ACCEPTING, Event, after
-from workpool._several import SeveralQueue
+from workpool._core.outcome import NOT_RETRIED
+from workpool._nesting import NestingQueue
 from workpool._state import section
 from workpool._worker import DISOWNED, TELLING, Entry, Worker
 from workpool.errors import PoolStopped
@@ -26,7 +27,7 @@ T = TypeVar("T")
 log = logging.getLogger("workpool")
 
 
-class ControlledQueue(SeveralQueue[T]):
+class ControlledQueue(NestingQueue[T]):
     """What a `Pool` holds."""
 
     __slots__ = ()
@@ -39,7 +40,9 @@ class ControlledQueue(SeveralQueue[T]):
             raise PoolStopped(f"pool {self.name!r} was stopped while it started")
         self.state = running
         self._accepting = True
-        self._limit = self.size
+        for lane in self.lanes:
+            if self._accepting:  # a handler may close the pool between two; from here on no call
+                lane.room = lane.size
 
     @section
     def enlist(self, worker: Worker[T]) -> bool:
@@ -127,18 +130,20 @@ class ControlledQueue(SeveralQueue[T]):
     def _close(self, drain: bool, deadline: float | None, now: float) -> None:
         self.state = after(self.state, Event.CLOSE, self.name)
         self._accepting = False
-        self._limit = -inf
+        for lane in self.lanes:
+            lane.room = -inf
         if self.closed_at is None:
             self.closed_at = now
-            self.done_at_close = self.ledger.succeeded + self.ledger.failed
+            self.done_at_close = self.ledger.succeeded + self.ledger.failed + self.ledger.discarded
         if self.deadline is None or (deadline is not None and deadline < self.deadline):
             self.deadline = deadline
         if not drain:
             self.hand_back(cut=bool(self.failure))
         self._retiring = 0
         self._lift()
-        for waiter in self._waiters:
-            waiter.wake(None)
+        for lane in self.lanes:
+            for waiter in lane.waiters:
+                waiter.wake(None)
         for wake in self._sleepers:
             wake(None)
         self._finish()
@@ -158,6 +163,7 @@ class ControlledQueue(SeveralQueue[T]):
         for worker in self.workers:
             worker.cancelled = True
             cancels += worker.cancels
+        self._pass_on()  # those who had nothing to do but to wait for the next attempts
         return cancels
 
     def abandon(self) -> None:
@@ -211,6 +217,7 @@ class ControlledQueue(SeveralQueue[T]):
         worker.pending = DISOWNED
         ledger.running -= 1
         ledger.failed += 1
+        ledger.dead[NOT_RETRIED] += 1
         self._telling += 1
         self.stuck[worker] = None
         self._gone.failed(seconds)
@@ -244,11 +251,13 @@ class ControlledQueue(SeveralQueue[T]):
         self.insist_outside()
         try:
             while not self._look_in(wake, reached):
-                until = limit() if self.attend() else -inf
+                due = self.recall()
+                until = limit() if self.attend() else -inf  # which runs, inline, what was recalled
                 now = self._now()
                 if until is not None and until <= now:
-                    return False
-                yield None if until is None else until - now
+                    return self._look_in(wake, reached)
+                left = None if until is None else until - now
+                yield left if due is None else due if left is None else min(due, left)
         finally:
             self._forget(wake)
         return True

@@ -23,208 +23,58 @@ Rules that hold here:
 from __future__ import annotations
 
 import sys
+from abc import ABC, abstractmethod
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import inf
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Final, TypeVar
 
-from workpool._clock import Steps, Wake
-from workpool._core.discipline import Line
+from workpool._core.lane import DEADLINE, KEY, REASONS, Lane
 from workpool._core.ledger import BOUNDS, Ledger, Tally
-from workpool._core.lifecycle import NOT_ACCEPTING, Event, after
-from workpool._future import ItemFuture, Place
+from workpool._future import Place
 from workpool._interpreter import GIL
-from workpool._state import QueueState, Waiter, section
-from workpool._worker import DISOWNED, NONE, NOTHING_AHEAD, PARKED, SUCCEEDED, TELLING, Entry, Worker
-from workpool.errors import PoolNotStarted, QueueFull
+from workpool._state import section
+from workpool._submitting import SubmittingQueue
+from workpool._worker import (
+    DISCARDED,
+    DISOWNED,
+    FAILED,
+    NONE,
+    NOTHING_AHEAD,
+    PARKED,
+    SHED,
+    SUCCEEDED,
+    TELLING,
+    Entry,
+    Worker,
+    line_of,
+    submitted_at,
+)
 
 __all__ = ["BoundedQueue"]
 
 T = TypeVar("T")
 
+# Loading a member of an enum may be a call, on 3.11.
+TAKEN: Final = Place.TAKEN
+WITHDRAWN: Final = Place.WITHDRAWN
 
 FIRST: Final = BOUNDS[0]
 EDGES: Final = (0.0, *BOUNDS, inf)
 
+BURST: Final = 64
+"""So many items a worker sheds in a row before it gives way, as if it had waited: on an event loop, others wait."""
 
-class BoundedQueue(QueueState[T]):
-    """The path of an item: handed over, taken, settled."""
+MEMORY: Final = 1 / 64
+"""How much of the expected run time each item makes up anew, after the first."""
+
+
+class BoundedQueue(SubmittingQueue[T], ABC):
+    """The worker's side: an item is taken, and settled."""
 
     __slots__ = ()
 
-    # -- handing an item over ------------------------------------------------------------------
-
-    def offer(self, item: T, future: ItemFuture[Any] | None) -> bool:
-        """Accept the item if there is room for it: True. False if not, which is not counted as a refusal yet.
-
-        Raises `PoolNotStarted` or `PoolStopped`.
-        """
-        now = self._now  # a local: calling `self._now()` looks it up anew each time on 3.11
-        carry = self.carry
-        entry = (item, now(), future, None if carry is None else carry())
-        if GIL and (self._waking or not self._idle):  # from here on no call but the last
-            ledger = self.ledger
-            push = self._line.push
-            if ledger.accepted < self._limit:
-                ledger.accepted += 1
-                push(entry)
-                return True
-            if self._accepting:
-                return False
-        try_acquire, release = self.try_acquire, self.release
-        try:  # the section is written out, here and in `takes`: without the GIL all items come this way
-            if not try_acquire():
-                self.contend()
-            if self._idle and not self._waking:
-                self._rouse(coming=True)
-            ledger = self.ledger
-            push = self._line.push
-            if ledger.accepted < self._limit:
-                ledger.accepted += 1
-                push(entry)
-                release()
-                return True
-            if not self._accepting:
-                self._refuse()
-            release()
-        except BaseException:
-            try:
-                release()
-            except RuntimeError:
-                pass
-            raise
-        return False
-
-    @section
-    def enter(self, entry: Entry[T], waiter: Waiter) -> bool:
-        """Accept the entry into the slot that is kept for `waiter`, or a free one; else line it up: False.
-
-        Raises what `offer` does. Whoever gets an exception here, or comes no more, calls `forsake`.
-        """
-        self._rouse(coming=True)
-        self._waiters.pop(waiter, None)
-        if not self._accepting:  # from here on no call, else a handler that closes wakes everybody but this waiter
-            self._refuse()
-        if waiter.granted:
-            waiter.granted = False
-            self._limit += 1
-        if entered := self.ledger.accepted < self._limit:
-            self.ledger.accepted += 1
-            self._line.push(entry)
-        else:
-            self._waiters[waiter] = None
-        return entered
-
-    def entering(self, item: T, future: ItemFuture[Any] | None, timeout: float | None, wake: Wake) -> Steps[None]:
-        """Accept the item as soon as there is room, within `timeout` seconds (None: for ever).
-
-        Raises what `offer` does, and `QueueFull` when the time is up. Whatever it raises, also into its wait,
-        means that the item was not accepted.
-        """
-        self.insist_outside()
-        waiter = Waiter(wake)
-        context = None if self.carry is None else self.carry()
-        until = None if timeout is None else self._now() + timeout
-        try:
-            while not self.enter((item, self._now(), future, context), waiter):
-                left = None if until is None else until - self._now()
-                if left is not None and left <= 0:
-                    self.refuse()
-                yield left
-        except BaseException:
-            try:
-                self.forsake(waiter)
-            except BaseException:  # Ctrl-C: a slot would be kept for ever for somebody who comes no more
-                self.forsake(waiter)
-                raise
-            raise
-        self.attend()
-
-    @section
-    def refuse(self) -> NoReturn:
-        """Count an item that found no room as refused, and raise `QueueFull` (or what the pool's state demands)."""
-        self._refuse()
-
-    @section
-    def forsake(self, waiter: Waiter) -> None:
-        """`waiter` comes no more: a slot that is kept for it goes to the next."""
-        if waiter.granted:
-            waiter.granted = False
-            self._limit += 1
-        elif waiter in self._waiters:
-            del self._waiters[waiter]
-        self._grant()
-
-    @section
-    def withdraw(self, future: ItemFuture[Any]) -> None:
-        """Take a queued item back, for its future's `cancel`, if it is still queued. May be called again."""
-        if future.place is Place.QUEUED and self.handed_back is None:
-            future.place = Place.WITHDRAWN
-            self._dead += 1
-            self._limit += 1
-            self.ledger.cancelled += 1
-        self._grant()
-        self._sweep()
-        self._announce()
-
-    def _refuse(self) -> NoReturn:
-        """Count a refusal and raise it."""
-        if self._accepting:
-            self.ledger.refused_full += 1
-            raise QueueFull(self.name, self.size, self.retry_after)
-        error, why = NOT_ACCEPTING[self.state]
-        if error is PoolNotStarted:
-            self.ledger.refused_not_started += 1
-        else:
-            self.ledger.refused_stopped += 1
-        if self.foreign:
-            why = "belongs to the parent process; make a new one in this process"
-        elif self.failure:
-            why = f"stopped by itself: {self.failure}"
-        raise error(f"pool {self.name!r} {why}")
-
-    def _grant(self) -> None:
-        """Keep each free slot for the first who waits for one, and wake it."""
-        while self.ledger.accepted < self._limit:
-            for waiter in self._waiters:  # noqa: B007 - the first; a call, such as next(), would let a handler in
-                break
-            else:
-                return
-            if waiter in self._waiters and self.ledger.accepted < self._limit:  # from here to the wake no call
-                self._limit -= 1
-                waiter.granted = True
-                del self._waiters[waiter]
-                waiter.wake(None)
-
-    def _sweep(self) -> None:
-        """Rid the line of dead entries once they are half of it, so that the cost for each is constant."""
-        old, dead, counts = self._line, self._dead, self.ledger.counts()
-        if dead * 2 <= len(old.waiting):
-            return
-        line: Line[Entry[T]] = self._discipline.open()
-        for entry in tuple(old.waiting):
-            if entry[2] is None or entry[2].place is not Place.WITHDRAWN:
-                line.push(entry)
-        removed = len(old.waiting) - len(line.waiting)
-        if (old, dead, counts) == (self._line, self._dead, self.ledger.counts()):  # nobody came between; no call now
-            self._dead = dead - removed
-            self._line = line
-
-    def is_inside(self) -> bool:
-        """Whether this is a signal handler or finalizer that interrupted a section."""
-        return self._owned()
-
-    def insist_outside(self) -> None:
-        """Refuse to wait in a signal handler or finalizer that interrupted a section: all else waits for that."""
-        if self.is_inside():
-            raise RuntimeError(
-                f"this waits for pool {self.name!r}, in a signal handler or finalizer that interrupted it; "
-                "use close() or submit() there"
-            )
-
-    # -- the worker's side ---------------------------------------------------------------------
-
-    def takes(self, worker: Worker[T]) -> Iterator[Entry[T] | None]:  # noqa: PLR0912, PLR0915 - one frame for each item
+    def takes(self, worker: Worker[T]) -> Iterator[Entry[T] | None]:  # noqa: C901, PLR0912, PLR0915 - one frame for each item
         """Settle what `worker` finished (`worker.fate`) and give it the next entry, in one section, at each step.
 
         Records how long the one ran and the other waited, up to `worker.at`, before it settles: so a snapshot
@@ -234,89 +84,166 @@ class BoundedQueue(QueueState[T]):
         comes again. A generator, because its locals and its resumption cost 20 % of an item less than
         a method that is called for each.
         """
-        alone = GIL and not _traced()
+        alone = GIL and not (self.has_rules or _traced())
+        keyed = GIL and self.keys is not None and self.limiter is None and self._only is not None and not _traced()
         try_acquire, release, settle_and_take = self.try_acquire, self.release, self._settle_and_take
         ledger = self.ledger
-        waiters = self._waiters
+        lane, is_judged, learns = self._lane, self.is_judged, self.learns
+        waiters = lane.waiters
+        choose = None if not alone else self._choose  # else it is asked under the lock: it may turn the lane round
+        succeeded, quick = SUCCEEDED, FIRST  # a local is found in a third of the time
+        shed = 0
+        head: Entry[T] | None
+        entry: Entry[T] | None
         # Whoever takes several entries may put some back, and records the times of the others when they have ended.
         tally = worker.tally if worker.ahead is NOTHING_AHEAD else Tally()
         success, wait = tally.success, tally.wait
         bucket, low, high = 0, 0.0, FIRST
         while True:
             at = worker.at
-            if worker.fate == SUCCEEDED:
+            fate = worker.fate  # nobody else writes it
+            if fate == succeeded:
                 ran = at - worker.began
-                if ran < FIRST:
+                if ran < quick:
                     success[0] += 1
                 else:
                     success[bisect_left(BOUNDS, ran)] += 1
                 tally.success_sum += ran
+                if learns:
+                    self.learn(ran)
             worker.began = at
-            line = self._line
-            waiting = line.waiting
-            pop = line.pop
-            if alone and waiting and not (worker.pending or self._detour or waiters) and waiting[0][2] is None:
-                worker.entry = waiting[
-                    0
-                ]  # from the line before on no call but the last; an interrupt after that finds it
-                fate = worker.fate
-                if fate == SUCCEEDED:
+            if choose is not None:
+                lane = worker.lane = choose(at)
+                waiters = lane.waiters
+            line = lane.waiting
+            pop: Callable[[], Entry[T]] = lane.pop
+            first = lane.first
+            if alone and line and not (worker.pending or self._detour or waiters) and (head := line[first])[2] is None:
+                # from the line before on no call but the last, nor an end of `head`, which was `entry`, too; an
+                # interrupt after that finds the entry
+                worker.entry = head
+                if fate == succeeded:
                     ledger.succeeded += 1
                 elif fate:
                     ledger.failed += 1
                 else:
                     ledger.running += 1
-                self._limit += 1
-                worker.entry = pop()  # the same; or another, where a tracer that came later let somebody in between
+                lane.room += 1
+                # the same; or another, where a tracer that came later let somebody in between
+                worker.entry = head = entry = pop()
             else:
-                try:
-                    if not try_acquire():
-                        self.contend()
-                    settle_and_take(worker, ledger)
-                    release()
-                except BaseException:
+                if not (keyed and self._take_free(worker, lane)):
                     try:
+                        if not try_acquire():
+                            self.contend()
+                        lane = settle_and_take(worker, ledger)
+                        waiters = lane.waiters
                         release()
-                    except RuntimeError:
-                        pass
-                    raise
-            entry = worker.entry
-            if entry is not None:
-                waited = at - entry[1]
-                if not low < waited <= high:  # waits are alike from one item to the next: most need no search
-                    waited = max(waited, 0.0)  # the item may have come after the clock was read
-                    bucket = bisect_left(BOUNDS, waited)
-                    low, high = EDGES[bucket], EDGES[bucket + 1]
-                wait[bucket] += 1
-                tally.wait_sum += waited
+                        if self._dropping is not None or self._dropped:
+                            self.tell_dropped()
+                    except BaseException:
+                        try:
+                            release()
+                        except RuntimeError:
+                            pass
+                        raise
+                head = entry = worker.entry
+                if entry is None:
+                    yield None
+                    continue
+            waited = at - entry[1]
+            if waited <= low or waited > high:  # waits are alike from one item to the next: most need no search
+                waited = max(waited, 0.0)  # the item may have come after the clock was read
+                bucket = bisect_left(BOUNDS, waited)
+                low, high = EDGES[bucket], EDGES[bucket + 1]
+            wait[bucket] += 1
+            tally.wait_sum += waited
+            if is_judged and waited > lane.unquestioned:
+                if entry[3] is None:  # most are not tried again, and have no key: a step less
+                    why = lane.verdict(entry[0], waited, at, self.recent)
+                else:
+                    why = self.verdict(lane, entry, waited, at)
+                if why:
+                    self.shed(worker, entry, why)
+                    worker.at = self._now()
+                    shed += 1
+                    if shed % BURST:
+                        continue
+                    worker.wake(None)  # so that its wait is none
+                    head = entry = None
             yield entry
 
-    def _settle_and_take(self, worker: Worker[T], ledger: Ledger) -> None:
+    def _settle_and_take(self, worker: Worker[T], ledger: Ledger) -> Lane[Entry[T]]:
         """The same under the lock, where there is more to see to, or another thread may come at any time."""
+        lane = self._lane
         if worker.pending == DISOWNED:
             self.stuck.pop(worker, None)
             worker.leaving = True
+            ended = worker.entry
             worker.entry = None
-            return
+            if self.has_rules and ended is not None:
+                self._release(ended)
+                self._rouse()
+            return lane
         if worker.pending:
             self._welcome(worker)
-        line = self._line
-        pop = line.pop
-        if not line.waiting or self._detour:
+        if self.has_rules:
+            return self._take_by_rules(worker, ledger)
+        if self._choose is not None:
+            lane = self._choose(worker.at)
+        waiting = lane.waiting
+        pop = lane.pop
+        first = lane.first
+        if not waiting or self._detour:
             self._rest(worker)
-            return
+            return lane
         if worker.fate == SUCCEEDED:  # from the line before on no call but the last
             ledger.succeeded += 1
         elif worker.fate:
             ledger.failed += 1
         else:
             ledger.running += 1
-        worker.entry = entry = line.waiting[0]
+        worker.entry = entry = waiting[first]
         pop()
-        if entry[2] is None or self._claim(worker, entry):
-            self._limit += 1
-            if self._waiters:
-                self._grant()
+        if entry[2] is None or self._claim(worker, lane, entry):
+            worker.lane = lane
+            lane.room += 1
+            if lane.waiters:
+                self._grant(lane)
+        return lane
+
+    @abstractmethod
+    def _take_by_rules(self, worker: Worker[T], ledger: Ledger) -> Lane[Entry[T]]:
+        """The same where not every entry may start when it is next."""
+
+    @abstractmethod
+    def _take_free(self, worker: Worker[T], lane: Lane[Entry[T]]) -> bool:
+        """That without the lock; False if it cannot be."""
+
+    def learn(self, seconds: float) -> None:
+        """An item has run for so long."""
+        self.recent += (seconds - self.recent) * MEMORY if self.recent else seconds
+
+    def unlearn(self, why: int) -> None:
+        """An item was shed for what items run of late. If none runs, nobody would ever learn that they are quick again:
+        so each that is shed is taken for one that takes no time."""
+        if why == DEADLINE:
+            self.recent *= 1 - MEMORY
+
+    def verdict(self, lane: Lane[Entry[T]], entry: Entry[T], waited: float, now: float) -> int:
+        """`KEEP`, or why an entry that is next is to be shed."""
+        line = line_of(entry)
+        if line is not None and line.is_dropped:
+            return KEY
+        return lane.verdict(entry[0], waited, now, self.recent, now - submitted_at(entry))
+
+    def shed(self, worker: Worker[T], entry: Entry[T], why: int) -> None:
+        """Shed what the worker has in hand, first the hook, then the ledger, then the future."""
+        self.unlearn(why)
+        self.tell_shed(entry[0], REASONS[why])
+        worker.fate = SHED + why
+        if self.settle(worker):
+            self._tell_future(entry, why)
 
     @section
     def settle(self, worker: Worker[T]) -> bool:
@@ -329,8 +256,12 @@ class BoundedQueue(QueueState[T]):
                 worker.pending = TELLING
                 self._telling += 1
             worker.telling = None if worker.entry is None else worker.entry[2]
+            ended = worker.entry
             self._count(worker.fate)
             self._next(worker)
+            if self.has_rules and ended is not None:
+                self._release(ended)
+                self._rouse()
         worker.fate = NONE
         return mine
 
@@ -342,8 +273,14 @@ class BoundedQueue(QueueState[T]):
             self.ledger.running -= 1
             if fate == SUCCEEDED:
                 self.ledger.succeeded += 1
-            else:
+            elif fate == FAILED:
                 self.ledger.failed += 1
+            elif fate == DISCARDED:
+                self.ledger.discarded += 1
+            else:
+                self.ledger.shed[fate - SHED] += 1
+                if self.limiter is not None:  # it was given to a worker, and has not started
+                    self.limiter.undo()
 
     def _welcome(self, worker: Worker[T]) -> None:
         """See to what is pending for a worker that comes."""
@@ -356,25 +293,26 @@ class BoundedQueue(QueueState[T]):
             del self._idle[worker]
             if self._waking:
                 self._waking = False  # first: who accepts an item from here on does not count on this worker
-                if len(self._line.waiting) > 1:
+                if self._length() > 1 and self._start_at is None:
                     self._rouse()
         worker.pending = NONE
 
-    def _claim(self, worker: Worker[T], entry: Entry[T]) -> bool:
+    def _claim(self, worker: Worker[T], lane: Lane[Entry[T]], entry: Entry[T]) -> bool:
         """Take `entry`, or the first after it whose future was not cancelled; False: there was none."""
-        while (future := entry[2]) is not None and future.place is Place.WITHDRAWN:
-            self._dead -= 1
-            line = self._line
-            pop = line.pop
-            if not line.waiting:
+        while (future := entry[2]) is not None and future.place is WITHDRAWN:
+            lane.dead -= 1
+            waiting = lane.waiting
+            pop = lane.pop
+            first = lane.first
+            if not waiting:
                 self.ledger.running -= 1
                 worker.fate = NONE
                 self._rest(worker)
                 return False
-            worker.entry = entry = line.waiting[0]
+            worker.entry = entry = waiting[first]
             pop()
         if future is not None:
-            future.place = Place.TAKEN
+            future.place = TAKEN
         return True
 
     def _rest(self, worker: Worker[T]) -> None:
@@ -390,92 +328,18 @@ class BoundedQueue(QueueState[T]):
         elif self._paused:
             worker.pending = PARKED
             self._held[worker] = None
-        elif self._accepting:
+        elif self._accepting or self._length() or self.ledger.waiting:  # the lane that was chosen is empty
             worker.pending = PARKED
             self._idle[worker] = None
             self._idle.move_to_end(worker, last=False)
             self._rouse()  # for an item that came while nobody was idle
+            for lane in self.lanes:
+                if lane.waiters:  # whose slot came free without a word: whoever was to say it was interrupted
+                    self._grant(lane)
         else:
             self._leave(worker)
             self._pass_on()
         self._announce()
-
-    def _leave(self, worker: Worker[T]) -> None:
-        worker.leaving = True
-        if worker in self.workers:
-            del self.workers[worker]
-            self._gone.fold(worker.tally)
-        self._finish()
-
-    def _finish(self) -> None:
-        """The end, if nobody is left: what is still queued then, after a start that did not succeed, is handed back."""
-        if not (self.workers or self._accepting):
-            self.hand_back(cut=True)
-            self.state = after(self.state, Event.FINISH, self.name)
-
-    def hand_back(self, cut: bool) -> None:
-        """Take every queued entry out of the line, by putting a new line in its place. `cut`: they were to run."""
-        line: Line[Entry[T]] = self._discipline.open()
-        while self.handed_back is None:
-            old, counts = self._line, self.ledger.counts()
-            length = len(old.waiting)
-            if (old, counts) == (self._line, self.ledger.counts()):  # from here on no call: all or nothing
-                self.ledger.cancelled += length - self._dead
-                self.cut_short = self.cut_short or (cut and length > self._dead)
-                self._dead = 0
-                self.handed_back = old.waiting
-                self._line = line
-        self._announce()
-
-    def tell_handed_back(self) -> None:
-        """Cancel the futures of what was handed back; for whoever made the queue do so, outside the lock.
-
-        What a callback of one raises is raised when all are told.
-        """
-        raised: BaseException | None = None
-        for entry in self.handed_back or ():
-            future = entry[2]
-            try:
-                if future is not None:
-                    future.tell_cancelled()
-            except BaseException as error:
-                raised = error
-        if raised is not None:
-            raise raised
-
-    def _rouse(self, coming: bool = False) -> None:
-        """Wake one worker, if there is something for it to take, or is `coming` in this section."""
-        if (coming or self._line.waiting) and self._idle and not self._waking:
-            self._waking = True
-            for worker in self._idle:  # the first; a call, such as next(), would let an interrupt in
-                try:
-                    worker.wake(None)
-                except BaseException:  # an interrupt in a wake that is not written in C: it may not have woken anybody
-                    self._waking = False
-                    raise
-                return
-
-    def _pass_on(self) -> None:
-        """Wake the next worker that has something to do: an entry to take, or to leave.
-
-        One at a time, each waking the next: a thousand at once would spend seconds on fighting for the lock.
-        """
-        if self._accepting and not self._retiring:
-            self._rouse()
-            return
-        for parked in (self._idle, self._held):
-            for worker in parked:
-                worker.wake(None)
-                return
-
-    def _announce(self) -> None:
-        """Wake whoever waits for the pool to be idle, or without workers, if it may be."""
-        if self._sleepers and (self.idle or not self.workers):
-            for wake in self._sleepers:
-                wake(None)
-
-    def _look(self) -> None:
-        self._detour = self._paused or self._retiring > 0
 
 
 def _traced() -> bool:

@@ -6,13 +6,15 @@ at the top of `_queue` hold here too.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Final, TypeVar
 
+from workpool._core.lane import REASONS, Lane
 from workpool._future import Place
 from workpool._queue import BoundedQueue
 from workpool._state import section
-from workpool._worker import DISOWNED, Entry, Worker
+from workpool._worker import DISOWNED, SUCCEEDED, Entry, Worker
 
 __all__ = ["SeveralQueue"]
 
@@ -30,28 +32,91 @@ class SeveralQueue(BoundedQueue[T]):
     __slots__ = ()
 
     @section
-    def take_ahead(self, worker: Worker[T], most: int) -> None:
-        """Give a worker that has an entry in hand up to `most` more, and no more than its share of what is queued."""
+    def take_ahead(self, worker: Worker[T], most: int, now: float) -> None:
+        """Give a worker that has an entry in hand up to `most` more, and no more than its share of what is queued.
+
+        Whoever calls this calls `grant` soon: who waits for room is not woken yet, to be in the way.
+        """
         append = worker.ahead.append
         ledger = self.ledger
-        most = min(most, len(self._line.waiting) // max(1, len(self.workers)))
-        while len(worker.ahead) < most and worker.pending != DISOWNED:
-            line = self._line
-            pop = line.pop
-            if not line.waiting or self._detour:  # from here on no call but a pop
+        most = len(worker.ahead) + min(most, self._length() // max(1, len(self.workers)))
+        lane = self._lane
+        if self._choose is not None:
+            lane = self._choose(now)
+            if lane is not worker.lane:  # what goes first has come meanwhile, for whoever is idle first
+                return
+        while len(worker.ahead) < most and worker.entry is not None and worker.pending != DISOWNED:
+            waiting = lane.waiting
+            pop = lane.pop
+            first = lane.first
+            if not waiting or self._detour:  # from here on no call but a pop
                 break
-            entry = line.waiting[0]
+            entry = waiting[first]
             future = entry[2]
             if future is not None:
                 if future.place is WITHDRAWN:
-                    self._dead -= 1
+                    lane.dead -= 1
                     pop()
                     continue
                 future.place = TAKEN
             ledger.running += 1
-            self._limit += 1
+            lane.room += 1
             append(pop())
-        self._grant()
+
+    def has_share(self) -> bool:
+        """Whether there may be something to take ahead: a look, without the lock. Not where there are rules that say
+        which may start: of some that depends on what becomes of those before."""
+        return not self.has_rules and self._length() >= len(self.workers)
+
+    def grant(self) -> None:
+        """Tell who waits for room that there is some. Who comes to wait after the look has seen it."""
+        for lane in self.lanes:
+            if lane.waiters:
+                self._grant_room(lane)
+
+    @section
+    def _grant_room(self, lane: Lane[Entry[T]]) -> None:
+        self._grant(lane)
+
+    def judge_ahead(self, worker: Worker[T], start: int) -> None:
+        """Shed what is to be shed of the entries that a worker has taken ahead, from the one of that number on, before
+        it sends them. The rules are asked outside the lock: they may be anybody's."""
+        lane = self._lane if worker.lane is None else worker.lane
+        now = self._now()
+        for entry in self._ahead(worker, start):
+            waited = now - entry[1]
+            if waited > lane.unquestioned and (why := self.verdict(lane, entry, waited, now)):
+                self.unlearn(why)
+                self.tell_shed(entry[0], REASONS[why])
+                self._tell_future_of(worker, entry, why)
+
+    def _tell_future_of(self, worker: Worker[T], entry: Entry[T], why: int) -> None:
+        if self._shed_ahead(worker, entry, why):
+            try:
+                self._tell_future(entry, why)
+            finally:
+                self._told_ahead()
+
+    @section
+    def _ahead(self, worker: Worker[T], start: int) -> list[Entry[T]]:
+        return list(worker.ahead)[start:]
+
+    @section
+    def _shed_ahead(self, worker: Worker[T], entry: Entry[T], why: int) -> bool:
+        """Count it, outside which its future is told; False if it was given up meanwhile."""
+        kept = [other for other in worker.ahead if other is not entry]
+        mine = len(kept) < len(worker.ahead) and worker.pending != DISOWNED
+        if mine:
+            worker.ahead = deque(kept)
+            self.ledger.running -= 1
+            self.ledger.shed[why] += 1
+            self._telling += 1
+        return mine
+
+    @section
+    def _told_ahead(self) -> None:
+        self._telling -= 1
+        self._announce()
 
     @section
     def begin(self, worker: Worker[T], now: float) -> None:
@@ -88,9 +153,10 @@ class SeveralQueue(BoundedQueue[T]):
         for entry in back:
             if entry[2] is not None:
                 entry[2].place = QUEUED
-        unpop = self._line.unpop
+        lane = self._lane if worker.lane is None else worker.lane
+        unpop = lane.unpop
         self.ledger.running -= count  # from here on no call but the last
-        self._limit -= count
+        lane.room -= count
         unpop(back)
 
     def _add_to_handed_back(self, entries: Sequence[Entry[T]]) -> None:
@@ -102,7 +168,23 @@ class SeveralQueue(BoundedQueue[T]):
     @section
     def settle_untold(self, worker: Worker[T], fate: int, count: int) -> None:
         """Settle the first so many entries that a worker has in hand, which all have this fate and no future."""
-        if worker.pending != DISOWNED:
-            for _ in range(count):
-                self._count(fate)
-                self._next(worker)
+        if worker.pending == DISOWNED:
+            return
+        ledger, ahead = self.ledger, worker.ahead
+        for _ in range(count):
+            ledger.running -= 1
+            if fate == SUCCEEDED:
+                ledger.succeeded += 1
+            else:
+                ledger.failed += 1
+            worker.passed += 1
+            ended = worker.entry
+            worker.entry = ahead.popleft() if ahead else None
+            if self.has_rules and ended is not None:
+                self._release(ended)
+                self._rouse()
+
+    def _next(self, worker: Worker[T]) -> None:
+        if worker.entry is not None:
+            worker.passed += 1
+        worker.entry = worker.ahead.popleft() if worker.ahead else None

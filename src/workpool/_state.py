@@ -15,14 +15,18 @@ from time import sleep
 from typing import Any, Concatenate, Final, Generic, ParamSpec, TypeVar
 
 from workpool._clock import Clock
-from workpool._core.discipline import Fifo, Line
+from workpool._core.discipline import Discipline
+from workpool._core.keys import Keys, Line
+from workpool._core.lane import REASONS, Lane
 from workpool._core.ledger import Histogram, Ledger, PoolStats, Tally
 from workpool._core.lifecycle import State
+from workpool._core.outcome import DEATHS, Budget, Failures
+from workpool._core.rate import Limiter
 from workpool._core.report import DrainReport
 from workpool._interpreter import GIL
-from workpool._worker import Entry, Worker
+from workpool._worker import Entry, Postponed, Ticket, Worker
 
-__all__ = ["PAUSES", "QueueState", "Waiter", "section"]
+__all__ = ["PAUSES", "Dropped", "QueueState", "Waiter", "section"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -63,16 +67,48 @@ def section(method: Callable[Concatenate[Q, P], R]) -> Callable[Concatenate[Q, P
 class Waiter:
     """Somebody who waits for room."""
 
-    __slots__ = ("granted", "wake")
+    __slots__ = ("granted", "lane", "wake")
 
-    def __init__(self, wake: Callable[[None], object]) -> None:
+    def __init__(self, lane: Lane[Any], wake: Callable[[None], object]) -> None:
+        self.lane = lane
         self.wake = wake
         self.granted = False
-        """A slot is kept for it, and missing from the queue's `_limit`."""
+        """A slot is kept for it, and missing from its lane's room."""
+
+
+def _nothing() -> None:
+    """Nothing is to be done."""
+
+
+def _tell_nobody_of_death(entry: object, error: BaseException) -> None:
+    """Nobody wants to know what is dead."""
+
+
+def _nobody() -> None:
+    """The caller is no worker."""
+
+
+def _wait_elsewhere(is_over: Callable[[], bool], timeout: float | None) -> None:
+    """Nothing is to be done here while somebody waits."""
 
 
 def _they_come() -> bool:
     return True
+
+
+class Dropped(Generic[T]):
+    """An entry that made room for another, until whoever wants to know was told."""
+
+    __slots__ = ("entry", "teller")
+
+    def __init__(self, entry: Entry[T]) -> None:
+        self.entry = entry
+        self.teller: object = None
+        """Who tells of it; None: nobody yet."""
+
+
+def _tell_nobody(item: object, why: str) -> None:
+    """Nobody wants to know what is shed."""
 
 
 def _let_block(what: str, instead: str) -> None:
@@ -85,38 +121,62 @@ class QueueState(Generic[T]):
     __slots__ = (
         "__weakref__",
         "_accepting",
-        "_dead",
+        "_beside",
+        "_choose",
         "_detour",
-        "_discipline",
+        "_dropped",
+        "_dropping",
         "_gone",
         "_held",
+        "_held_lines",
         "_idle",
-        "_limit",
-        "_line",
+        "_lane",
+        "_lines",
+        "_nested",
         "_now",
+        "_numbered",
+        "_only",
         "_owned",
         "_paused",
+        "_postponed",
+        "_postponings",
+        "_rank",
         "_retiring",
         "_sleepers",
+        "_start_at",
         "_telling",
-        "_waiters",
         "_waking",
+        "_withdrawn",
         "acquire",
         "attend",
+        "budget",
+        "carries_context",
         "carry",
         "clock",
         "closed_at",
         "cut_at",
         "cut_short",
         "deadline",
+        "discipline",
         "done_at_close",
         "failure",
+        "failures",
         "foreign",
         "handed_back",
+        "has_rules",
+        "here",
+        "is_judged",
         "item_timeout",
+        "keep_time",
+        "keys",
+        "lanes",
+        "learns",
         "ledger",
+        "limiter",
         "lost",
+        "most_waiting",
         "name",
+        "recent",
         "refuse_here",
         "release",
         "report",
@@ -125,16 +185,21 @@ class QueueState(Generic[T]):
         "stop_timeout",
         "stuck",
         "target",
+        "tell_dead",
+        "tell_shed",
         "try_acquire",
+        "work_here",
         "workers",
     )
 
-    def __init__(self, name: str, discipline: Fifo, workers: int, clock: Clock, stop_timeout: float | None) -> None:
+    def __init__(
+        self, name: str, discipline: Discipline[T], workers: int, clock: Clock, stop_timeout: float | None
+    ) -> None:
         self.name = name
-        self.size = discipline.size
+        self.size = discipline.capacity
         self.clock = clock
         self._now = clock.now
-        self._discipline = discipline
+        self.discipline = discipline
         self.target = workers
         """How many workers there are to be."""
         self.stop_timeout = stop_timeout
@@ -143,19 +208,53 @@ class QueueState(Generic[T]):
         """Those that were given up over an item, and have not come since."""
         self.item_timeout: float | None = None
         """Seconds that an item may run; None: as long as it wants."""
-        self.attend: Callable[[], bool] = _they_come
-        """Called outside the lock by whoever waits for workers, or has woken some: runs those that do not come by
-        themselves. False: none will ever come again, so that waiting is in vain. The driver's to set, as is this:"""
-        self.refuse_here: Callable[[str, str], object] = _let_block
-        """Does what `refuse_to_block` does."""
-        self.carry: Callable[[], contextvars.Context] | None = None
-        """Gives the context variables of whoever submits, if they are to be those of the process function."""
+        self._set_no_rules()
+        self._call_nobody()
         self.failure = ""
         """Why the pool stopped by itself, if it did."""
         self.foreign = False
         """This process is a fork of the one that has the workers."""
         self.state = State.NEW
         self._reset()
+
+    def _set_no_rules(self) -> None:
+        """What the pool may set before its start: what becomes of items that fail, their order, how fast they start."""
+        self.failures = Failures(None, None)
+        """What becomes of items that raise."""
+        self.budget: Budget | None = None
+        """How many retries there may be; None: no limit."""
+        self.most_waiting = self.size
+        """How many entries may wait for their next attempt."""
+        self.carry: Callable[[T], contextvars.Context | Line[Any] | Ticket] | None = None
+        """Gives what an entry takes along besides its item, if there is something. Called outside the lock."""
+        self.carries_context = False
+        """Among that are the context variables of whoever submits, to be those of the process function."""
+        self.keys: Keys[T] | None = None
+        """The order by keys, if there is one."""
+        self.limiter: Limiter | None = None
+        """The rate at which entries may start, if there is one."""
+        self.has_rules = False
+        """There is one of these: not every entry may start when it is next."""
+
+    def _call_nobody(self) -> None:
+        """What the pool and its driver set: whom to call. Nothing of it is called under the lock."""
+        self.keep_time: Callable[[], object] = _nothing
+        """Called outside the lock when something is to happen later: sees to it that somebody waits for that."""
+        self.attend: Callable[[], bool] = _they_come
+        """Called outside the lock by whoever waits for workers, or has woken some: runs those that do not come by
+        themselves. False: none will ever come again, so that waiting is in vain. The driver's to set, as are these:"""
+        self.work_here: Callable[[Callable[[], bool], float | None], object] = _wait_elsewhere
+        """Called by whoever is about to wait until that is so, within so many seconds: runs those that do not come by
+        themselves."""
+        self.refuse_here: Callable[[str, str], object] = _let_block
+        """Does what `refuse_to_block` does."""
+        self.here: Callable[[], Worker[T] | None] = _nobody
+        """Which worker of this queue the caller runs in."""
+        self.tell_shed: Callable[[T, str], object] = _tell_nobody
+        """Called outside the lock with an item that is shed, and why. Raises only what interrupts the main thread as
+        it submits."""
+        self.tell_dead: Callable[[Entry[T], BaseException], object] = _tell_nobody_of_death
+        """Called outside the lock with the entry of an item that has failed for good, before it is settled."""
 
     def _renew_lock(self) -> None:
         lock: Any = threading.RLock()
@@ -167,6 +266,10 @@ class QueueState(Generic[T]):
     def refuse_to_block(self, what: str, instead: str) -> None:
         """Raise RuntimeError if this thread would keep the workers from working while it waits, as `what` does."""
         self.refuse_here(what, instead)
+
+    def work_until(self, is_over: Callable[[], bool], timeout: float | None) -> None:
+        """Where nobody else does the work, do it until that is so, for at most so many seconds."""
+        self.work_here(is_over, timeout)
 
     def contend(self) -> None:
         """Take the lock when somebody else holds it, which is mostly a thread that the interpreter has suspended.
@@ -187,16 +290,10 @@ class QueueState(Generic[T]):
         self.ledger = Ledger()
         self.workers: dict[Worker[T], None] = {}
         """Those there are, in the order of their coming."""
-        self._line: Line[Entry[T]] = self._discipline.open()
-        """Whoever takes many entries out puts another line here, in one store: nothing can come between."""
-        self._limit: float = -inf
-        """How far `accepted` may grow: by the slots that are neither filled nor kept for a waiter.
-        Minus infinity, which no freed slot changes, while nothing is accepted."""
-        self._dead = 0
-        """Entries in the line whose futures were cancelled: they hold no slot and are skipped."""
+        self._open_lanes()
         self._accepting = False
         self._paused = False
-        self._retiring = 0
+        self._retiring: int = 0
         """How many workers are to leave although there is work."""
         self._detour = False
         """`_paused or _retiring`: no worker takes an entry. The one thing that the hot path looks at."""
@@ -206,8 +303,6 @@ class QueueState(Generic[T]):
         """An idle worker was woken and has not come yet: it will wake the next."""
         self._held: OrderedDict[Worker[T], None] = OrderedDict()
         """Who waits for the end of a pause."""
-        self._waiters: OrderedDict[Waiter, None] = OrderedDict()
-        """Who waits for room. While there is anyone, every free slot is kept for one."""
         self._telling: int = 0
         """Entries that are settled while their futures are being told."""
         self._sleepers: list[Callable[[None], object]] = []
@@ -227,19 +322,68 @@ class QueueState(Generic[T]):
         """What a stop found; the first to get there writes it."""
         self.handed_back: Sequence[Entry[T]] | None = None
         """What a stop took out of the line; entries whose futures had been cancelled before are among it."""
+        self._reset_others()
+
+    def _reset_others(self) -> None:
+        """No entry is anywhere but in a lane."""
+        self._postponed: list[tuple[float, int, Postponed[T]]] = []
+        """A heap of what waits for its next attempt: when that is due, and a number that tells two apart."""
+        self._postponings = 0
+        self._withdrawn = 0
+        """How many of those were cancelled, about."""
+        self._beside = 0
+        """Entries that were next while their keys were not free, and are beside their lanes until they are."""
+        self._lines: dict[Line[Entry[T]], None] = {}
+        """Those that may have some."""
+        self._nested: dict[Worker[T], Any] = {}
+        """Those that wait for their own pool, and what for."""
+        self._held_lines: dict[Line[Entry[T]], Entry[T]] = {}
+        """Those of which no more is to run, and what had failed of each."""
+        self._start_at: float | None = None
+        """When the next entry may start, if workers were told to wait for that."""
+
+    def _open_lanes(self) -> None:
+        lineup = self.discipline.open()
+        self.lanes: tuple[Lane[Entry[T]], ...] = lineup.lanes
+        self._lane: Lane[Entry[T]] = lineup.lanes[0]
+        """The only one, or the first."""
+        self._only = None if lineup.rank else self._lane
+        """The only one; None: there are several. One look for each item, instead of two."""
+        self._rank = lineup.rank
+        """The number of the lane that an item is for; None: there is only one."""
+        self._numbered = lineup.numbered
+        self._choose = lineup.choose
+        """Which lane is next; None: the only one. A hint: others may come and go before an entry is taken."""
+        self.is_judged = any(lane.is_judged for lane in lineup.lanes)
+        """Whether an entry may be shed when its turn comes."""
+        self.learns = any(lane.learns for lane in lineup.lanes)
+        self.recent: float = 0.0
+        """Seconds that items run, of late, if a rule wants to know. Written by workers, without the lock."""
+        self._dropping: Entry[T] | None = None
+        """The last entry that made room for another, if nobody was told yet: written before it is taken out."""
+        self._dropped: list[Dropped[T]] = []
+        """Those before."""
+
+    def judge_all(self) -> None:
+        """Have every entry looked at before it runs: it may have to be shed for what became of another."""
+        self.is_judged = True
+        for lane in self.lanes:
+            lane.unquestioned = -inf
 
     @property
     def idle(self) -> bool:
         """Nothing queued, nothing running, nobody being told. To be read under the lock."""
-        depth, (_, running, *_) = self._facts()
-        return not (depth or running or self._telling)
+        depth, (_, running, waiting, *_) = self._facts()
+        return not (depth or running or waiting or self._telling)
 
     def stats(self) -> PoolStats:
         """A snapshot, from one section. The tallies are added up after it: they only grow."""
         now = self._now()
         total = Tally()
         workers, busy, depth, counts = self._read(total)
-        accepted, running, succeeded, failed, cancelled, abandoned, full, not_started, stopped = counts
+        accepted, running, waiting, succeeded, failed, discarded, cancelled, abandoned, *more = counts
+        full, not_started, stopped, *shed = more
+        ledger = self.ledger
         for worker in workers:
             total.fold(worker.tally)
         return PoolStats(
@@ -247,18 +391,25 @@ class QueueState(Generic[T]):
             queue_size=self.size,
             queue_depth=depth,
             submitted=accepted,
-            processed=succeeded + failed,
+            processed=succeeded + failed + discarded,
             failed=failed,
             dropped=full,
             pool=self.name,
             state=self.state.value,
             refused={"full": full, "not_started": not_started, "stopped": stopped},
             succeeded=succeeded,
+            shed=dict(zip(REASONS[1:], shed, strict=True)),
             cancelled=cancelled,
             abandoned=abandoned,
             running=running,
+            waiting=waiting,
+            discarded=discarded,
+            retries=ledger.retries,
+            snoozes=ledger.snoozes,
+            dead=dict(zip(DEATHS[1:], ledger.dead[1:], strict=True)),
             workers_busy=len(busy),
             workers_stuck=len(self.stuck),
+            keys_held=len(self._held_lines),
             oldest_running=max(0.0, now - min(busy, default=now)),
             run_success=Histogram(tuple(total.success), total.success_sum),
             run_error=Histogram(tuple(total.error), total.error_sum),
@@ -274,9 +425,16 @@ class QueueState(Generic[T]):
 
     def _facts(self) -> tuple[int, tuple[int, ...]]:
         """The depth of the queue and the ledger's counts, of one moment. To be read under the lock."""
-        counts = self.ledger.counts()  # from its first reading to the length no call
-        dead = self._dead
-        return len(self._line.waiting) - dead, counts
+        lane = self._lane
+        if self._rank is None:
+            counts = self.ledger.counts()  # from its first reading to the length no call
+            dead = lane.dead - self._beside
+            return len(lane.waiting) - dead, counts
+        while True:  # until nobody came in between
+            counts = self.ledger.counts()
+            depth = self._beside + sum(len(lane.waiting) - lane.dead for lane in self.lanes)
+            if counts == self.ledger.counts():
+                return depth, counts
 
     def retry_after(self) -> float:
         """See `QueueFull.retry_after`."""

@@ -15,7 +15,7 @@ import sys
 import threading
 import traceback
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import InvalidStateError
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -25,7 +25,7 @@ from workpool._control import ControlledQueue
 from workpool._core.report import Abandoned, DrainReport
 from workpool._future import ItemFuture, Place
 from workpool._state import section
-from workpool._worker import Entry, Worker
+from workpool._worker import Entry, Worker, submitted_at
 from workpool.errors import ItemAbandoned, StopTimeout
 
 if TYPE_CHECKING:
@@ -82,9 +82,7 @@ def _conclude(queue: ControlledQueue[T], now: float, stacks: Mapping[Worker[T], 
             pool=queue.name,
             stats=stats,
             drained=stats.processed - queue.done_at_close,
-            unprocessed=tuple(
-                entry[0] for entry in sorted(queue.handed_back or (), key=_accepted_at) if _never_ran(entry[2])
-            ),
+            unprocessed=tuple(entry[0] for entry in _in_order(queue) if _never_ran(entry[2])),
             abandoned=tuple(
                 Abandoned(entry[0], worker.name, max(0.0, now - worker.began), stacks.get(worker, ""))
                 for worker, entry in queue.lost
@@ -96,9 +94,11 @@ def _conclude(queue: ControlledQueue[T], now: float, stacks: Mapping[Worker[T], 
     return queue.report
 
 
-def _accepted_at(entry: Entry[Any]) -> float:
-    """What several workers had taken and not begun came back in another order."""
-    return entry[1]
+def _in_order(queue: ControlledQueue[T]) -> Sequence[Entry[T]]:
+    """What was handed back, the oldest first; of several lanes without an order by keys, lane by lane, and then what
+    waited for its next attempt. What several workers had taken and not begun came back in another order."""
+    entries = queue.handed_back or ()
+    return entries if len(queue.lanes) > 1 and queue.keys is None else sorted(entries, key=submitted_at)
 
 
 def _never_ran(future: ItemFuture[Any] | None) -> bool:
@@ -109,10 +109,11 @@ def _never_ran(future: ItemFuture[Any] | None) -> bool:
 def _tell_all(queue: ControlledQueue[Any]) -> None:
     """See to it that no future outlives its pool undone. Whatever a callback raises waits until all are told."""
     raised: BaseException | None = None
-    try:
-        queue.tell_handed_back()
-    except BaseException as error:
-        raised = error
+    for tell in (queue.tell_dropped, queue.tell_handed_back):
+        try:
+            tell()
+        except BaseException as error:
+            raised = error
     for worker, entry in queue.lost:
         future = entry[2]
         try:

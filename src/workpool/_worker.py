@@ -7,24 +7,106 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
+from workpool._core.keys import Line
+from workpool._core.lane import Lane
 from workpool._core.ledger import Tally
 from workpool._future import ItemFuture
 
 if TYPE_CHECKING:
     from asyncio import Task  # at run time it would cost whoever has no event loop the import
 
-__all__ = ["DISOWNED", "FAILED", "NONE", "NOTHING_AHEAD", "PARKED", "SUCCEEDED", "TELLING", "Entry", "Worker"]
+__all__ = [
+    "DISCARDED",
+    "DISOWNED",
+    "FAILED",
+    "NONE",
+    "NOTHING_AHEAD",
+    "PARKED",
+    "SHED",
+    "SUCCEEDED",
+    "TELLING",
+    "Entry",
+    "Postponed",
+    "Ticket",
+    "Worker",
+    "attempt_of",
+    "context_of",
+    "line_of",
+    "submitted_at",
+]
 
 T = TypeVar("T")
 
-Entry = tuple[T, float, ItemFuture[Any] | None, contextvars.Context | None]
-"""An accepted item, when it was accepted, its future if somebody wants the result, and the context variables of whoever
-submitted it if the pool carries them."""
+
+class Ticket:
+    """What is to be known of an entry besides what most have."""
+
+    __slots__ = ("attempt", "context", "line", "submitted_at")
+
+    def __init__(self, context: contextvars.Context | None, line: Line[Any] | None) -> None:
+        self.context = context
+        self.line = line
+        """The items of its key, if there is an order by keys."""
+        self.submitted_at: float | None = None
+        """When it was accepted, if that is not since when it is queued."""
+        self.attempt = 1
+        """Which run of the item is its next, or the one that runs; from 1."""
+
+
+Entry = tuple[T, float, ItemFuture[Any] | None, contextvars.Context | Line[Any] | Ticket | None]
+"""An accepted item, since when it is queued, its future if somebody wants the result, and what else is to be known of
+it: the context variables of whoever submitted it, the line of its key, or a ticket with several of those."""
+
+
+def attempt_of(entry: Entry[Any]) -> int:
+    """Which run of the item it is, or will be."""
+    ticket = entry[3]
+    return ticket.attempt if isinstance(ticket, Ticket) else 1
+
+
+def context_of(entry: Entry[Any]) -> contextvars.Context | None:
+    """The context variables of whoever submitted the item."""
+    more = entry[3]
+    if isinstance(more, Ticket):
+        return more.context
+    return more if isinstance(more, contextvars.Context) else None
+
+
+def line_of(entry: Entry[Any]) -> Line[Any] | None:
+    """The items of its key, if there is an order by keys."""
+    more = entry[3]
+    if isinstance(more, Ticket):
+        return more.line
+    return more if isinstance(more, Line) else None
+
+
+def submitted_at(entry: Entry[Any]) -> float:
+    """When it was accepted."""
+    more = entry[3]
+    at = more.submitted_at if isinstance(more, Ticket) else None
+    return entry[1] if at is None else at
+
+
+class Postponed(Generic[T]):
+    """An entry that waits for its next attempt."""
+
+    __slots__ = ("entry", "lane", "waits")
+
+    def __init__(self, entry: Entry[T], lane: Lane[Entry[T]]) -> None:
+        self.entry = entry
+        self.lane = lane
+        """Where it goes."""
+        self.waits = False
+        """It counts as waiting. Else it was interrupted on its way in, or is out again."""
+
 
 # What a worker says of the item in its hand. Plain ints: comparing an enum costs 4 % of an item.
 NONE: Final = 0
 SUCCEEDED: Final = 1
 FAILED: Final = 2
+DISCARDED: Final = -1
+SHED: Final = 2
+"""To be added to the reason."""
 
 # What the queue has to see to when a worker comes (NONE: nothing).
 PARKED: Final = 1
@@ -45,6 +127,7 @@ class Worker(Generic[T]):
     __slots__ = (
         "ahead",
         "at",
+        "attempt",
         "began",
         "cancelled",
         "cancels",
@@ -53,9 +136,11 @@ class Worker(Generic[T]):
         "expire",
         "fate",
         "ident",
+        "lane",
         "late",
         "leaving",
         "name",
+        "passed",
         "pending",
         "stack",
         "tally",
@@ -72,8 +157,14 @@ class Worker(Generic[T]):
         """Written by the worker alone, without the lock."""
         self.entry: Entry[T] | None = None
         """What it runs."""
+        self.attempt = 1
+        """Which run of the item it is, where `entry` is not known: in the process of a worker."""
         self.ahead: deque[Entry[T]] = NOTHING_AHEAD
         """What it has taken besides, to run after that. Counts as running."""
+        self.lane: Lane[Entry[T]] | None = None
+        """The one that its entries are from, if it takes several."""
+        self.passed = 0
+        """How many of its entries it has settled, if it takes several."""
         self.at = 0.0
         """The clock, when it last came from an item or a wait. Written by the worker without the lock."""
         self.began = 0.0

@@ -7,12 +7,22 @@
     ├── PoolNotStarted RuntimeError     nobody would run it yet: call `start()` first
     ├── PoolAlreadyStarted RuntimeError it runs: there is nothing left to start
     ├── PoolStopped    RuntimeError     it will take nothing any more: make a new pool
+    ├── Shed           TimeoutError     the item had been accepted, and was dropped before it ran: see `reason`
     ├── StopTimeout    TimeoutError     stopped, but not everything was done: see `report`
     ├── ItemAbandoned  TimeoutError     the item of this future still ran when its pool gave up on it
     ├── ItemTimeout    TimeoutError     the item ran for longer than `item_timeout`
     ├── WorkerDied     RuntimeError     the process in which the item ran ended: the item may have killed it
+    ├── PoolDeadlock   RuntimeError     all workers would wait for each other: do not wait in a process function
     ├── NotPicklable   TypeError        an item, result or exception cannot be sent to another process, or back
     └── NameTaken      ValueError       another running pool exports metrics of that name: choose another
+
+And what a process function raises itself, to say what is to become of its item::
+
+    Transient          Exception        it may work the next time: try it again, if the pool has `retry=`
+    Invalid            ValueError       it will never work
+    Fatal              RuntimeError     nothing will: stop the pool
+    Snooze             Exception        not yet: again in so many seconds
+    Discard            Exception        nothing is to be done, and that is no failure
 
 `QueueFull`, `PoolNotStarted` and `PoolStopped` always mean that the item was not accepted: the caller
 still has it. Wrong arguments are plain `ValueError` and `TypeError`. Tell errors apart with `isinstance`,
@@ -29,16 +39,23 @@ if TYPE_CHECKING:
     from workpool._core.report import DrainReport
 
 __all__ = [
+    "Discard",
+    "Fatal",
+    "Invalid",
     "ItemAbandoned",
     "ItemTimeout",
     "NameTaken",
     "NotPicklable",
     "PoolAlreadyStarted",
+    "PoolDeadlock",
     "PoolError",
     "PoolNotStarted",
     "PoolStopped",
     "QueueFull",
+    "Shed",
+    "Snooze",
     "StopTimeout",
+    "Transient",
     "WorkerDied",
 ]
 
@@ -54,10 +71,22 @@ class QueueFull(PoolError, queue.Full):
     Refusing is cheap: text and `retry_after` are computed when they are read.
     """
 
-    def __init__(self, pool: str, size: int, estimate: Callable[[], float]) -> None:
-        self.pool = pool
-        self.size = size
-        self._estimate = estimate
+    # No `__init__`: one that is written in Python is half of what a refusal costs.
+    args: tuple[str, int, Callable[[], float]]
+
+    if TYPE_CHECKING:
+
+        def __init__(self, pool: str, size: int, estimate: Callable[[], float]) -> None: ...
+
+    @property
+    def pool(self) -> str:
+        """The name of the pool."""
+        return self.args[0]
+
+    @property
+    def size(self) -> int:
+        """How many items may wait there, or in the lane of the item."""
+        return self.args[1]
 
     @property
     def retry_after(self) -> float:
@@ -66,7 +95,7 @@ class QueueFull(PoolError, queue.Full):
         From the depth and the mean run time at the moment of reading. Half, because a producer that
         sleeps for the whole backlog finds the workers idle when it comes back.
         """
-        return self._estimate()
+        return self.args[2]()
 
     def __str__(self) -> str:
         return f"the queue of pool {self.pool!r} is full ({self.size} items); try again in {self.retry_after:.3g} s"
@@ -93,6 +122,23 @@ class PoolAlreadyStarted(PoolError, RuntimeError):
 
 class PoolStopped(PoolError, RuntimeError):
     """The pool drains, or has stopped, or belongs to the parent process: it accepts nothing, for ever."""
+
+
+class Shed(PoolError, TimeoutError):
+    """What the future of an item fails with that a rule of the queue dropped, after it was accepted and before it ran.
+
+    `reason` is the rule: "max_wait", "deadline", "codel", "overflow" or "key"; `waited`: for how many seconds it was
+    queued.
+    """
+
+    def __init__(self, pool: str, reason: str, waited: float) -> None:
+        super().__init__(f"pool {pool!r} shed the item after {waited:.3g} s in its queue: {reason}")
+        self.pool = pool
+        self.reason = reason
+        self.waited = waited
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.pool, self.reason, self.waited))
 
 
 class StopTimeout(PoolError, TimeoutError):
@@ -127,9 +173,54 @@ class WorkerDied(PoolError, RuntimeError):
     """
 
 
+class PoolDeadlock(PoolError, RuntimeError):
+    """A process function would wait, without a limit, for an item of its own pool that nobody can ever run: all workers
+    wait like that, or it is of the same key. Raised where it would wait; the message names the items that wait.
+    """
+
+
 class NotPicklable(PoolError, TypeError):
     """An item, result or exception cannot be sent to another process, or back. The message names the culprit."""
 
 
 class NameTaken(PoolError, ValueError):
     """Another running pool, or another collector, exports this metrics name on this registry."""
+
+
+class Transient(Exception):
+    """It may work the next time: the item is tried again, if the pool has `retry=`, whatever `on` says."""
+
+
+class Invalid(ValueError):
+    """The item will never work: it has failed, and is not tried again."""
+
+
+class Fatal(RuntimeError):
+    """No item will work: this one has failed, and the pool stops without draining, with this as its reason."""
+
+
+class Snooze(Exception):
+    """The item is not ready yet: it is to come again in so many seconds, which is no failure and uses no attempt.
+
+    Raises TypeError or ValueError if `seconds` is not a number from 0.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = _checked_sleep(seconds)
+
+
+def _checked_sleep(seconds: object) -> float:
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise TypeError(f"Snooze(seconds) wants a number of seconds, not {seconds!r}")
+    if not seconds >= 0:
+        raise ValueError(f"Snooze(seconds) wants 0 seconds or more, not {seconds}")
+    return float(seconds)
+
+
+class Discard(Exception):
+    """Nothing is to be done about the item, which is no failure: it was cancelled elsewhere, or is out of date."""
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason

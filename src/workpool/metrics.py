@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-__all__ = ["Export", "PoolCollector", "PrefixCollector", "serve"]
+__all__ = ["PREFIX", "Export", "PoolCollector", "PrefixCollector", "serve"]
 
 Source = Callable[[], PoolStats]
 
 GO_BOUNDS: Final = BOUNDS[:9]
 """The buckets of the Go package's histogram: .001 to 1 s."""
 
-_PREFIX: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+PREFIX: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 """No colon: those are for recording rules, and prometheus_client writes OpenMetrics with them that no parser takes."""
 
 _lock = threading.RLock()
@@ -63,7 +63,7 @@ class Export:
             raise ValueError(f"name {name!r} cannot be a label: it is no text that could be exported") from None
         if prefix is not None and not isinstance(prefix, str):
             raise TypeError(f"metrics_prefix must be a string, not {prefix!r}")
-        if prefix is not None and not _PREFIX.fullmatch(prefix):
+        if prefix is not None and not PREFIX.fullmatch(prefix):
             raise ValueError(
                 f"metrics_prefix {prefix!r} can begin no metric name: letters, digits and _ only, and no digit first"
             )
@@ -170,7 +170,13 @@ def _gauges(pools: list[PoolStats]) -> Iterator[Metric]:
             "Workers that were given up over an item that took too long, and still run it.",
             lambda pool: pool.workers_stuck,
         ),
+        (
+            "workpool_keys_held",
+            "Keys that are held because an item of theirs failed for good.",
+            lambda pool: pool.keys_held,
+        ),
         ("workpool_running", "Items that are running.", lambda pool: pool.running),
+        ("workpool_waiting", "Items that wait for their next attempt.", lambda pool: pool.waiting),
         (
             "workpool_oldest_running_seconds",
             "For how long the longest-running item has been running; 0 if none runs.",
@@ -196,6 +202,9 @@ def _counters(pools: list[PoolStats]) -> Iterator[Metric]:
         ("workpool_submitted", "Items that were accepted.", lambda pool: pool.submitted),
         ("workpool_processed", "Items that ran to an end, failures included.", lambda pool: pool.processed),
         ("workpool_failed", "Items whose process function raised.", lambda pool: pool.failed),
+        ("workpool_retries", "Attempts that failed, and led to another.", lambda pool: pool.retries),
+        ("workpool_snoozes", "Runs after which an item asked for more time.", lambda pool: pool.snoozes),
+        ("workpool_discarded", "Items that were discarded while they ran.", lambda pool: pool.discarded),
         ("workpool_cancelled", "Accepted items that were taken back before they ran.", lambda pool: pool.cancelled),
         ("workpool_abandoned", "Items that still ran when their pool had stopped.", lambda pool: pool.abandoned),
     ]
@@ -211,6 +220,7 @@ def _counters(pools: list[PoolStats]) -> Iterator[Metric]:
             "Accepted items that were dropped before they ran, by reason.",
             lambda pool: pool.shed.items(),
         ),
+        ("workpool_dead", "Items that failed, by why they are tried no more.", lambda pool: pool.dead.items()),
     ]
     for name, text, counts in by_reason:
         family = CounterMetricFamily(name, text, labels=["pool", "reason"])

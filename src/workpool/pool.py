@@ -6,35 +6,41 @@ import logging
 import warnings
 import weakref
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Generator, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Generator, Hashable, Iterable, Iterator
 from contextlib import contextmanager
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Generic, TypedDict, TypeVar, Unpack, overload
 
 from workpool import _stopping, metrics
 from workpool._arguments import (
+    check_failures,
     check_hooks,
+    check_order,
     check_process,
-    checked_count,
-    checked_flag,
-    checked_limit,
+    check_rate,
+    checked_discipline,
     checked_name,
-    checked_seconds,
 )
+from workpool._checked import checked_count, checked_flag, checked_limit, checked_seconds
 from workpool._clock import SYSTEM, Clock, Steps, Wake, sit
-from workpool._context import is_worker_of
+from workpool._context import is_worker_of, worker_here
 from workpool._control import ControlledQueue
-from workpool._core.discipline import Fifo
+from workpool._core.discipline import DEFAULT_SIZE, Discipline
+from workpool._core.keys import ByKey, Keys, checked_key
 from workpool._core.ledger import PoolStats
 from workpool._core.lifecycle import Event, State, after
+from workpool._core.outcome import Budget, Classify, Failures, Retry
+from workpool._core.rate import Rate
 from workpool._core.report import DrainReport
-from workpool._fate import Hooks
+from workpool._fate import Hooks, tell_dead, tell_shed
 from workpool._future import ItemFuture
-from workpool.errors import PoolError, StopTimeout
+from workpool._worker import Ticket
+from workpool.errors import PoolDeadlock, PoolError, StopTimeout
 from workpool.workers.choice import Executor, check_carrying, checked_executor, choose
 from workpool.workers.driver import Driver
+from workpool.workers.timekeeper import Timekeeper
 from workpool.workers.watch import Watch
 
 if TYPE_CHECKING:
@@ -49,7 +55,7 @@ R = TypeVar("R")
 S = TypeVar("S")
 
 DEFAULT_WORKERS: Final = 10
-DEFAULT_QUEUE_SIZE: Final = 1000
+DEFAULT_QUEUE_SIZE: Final = DEFAULT_SIZE
 DEFAULT_STOP_TIMEOUT: Final = 30.0
 
 log = logging.getLogger("workpool")
@@ -60,8 +66,13 @@ class Options(TypedDict, Generic[T], total=False):
 
     workers: int | None
     queue_size: int | None
+    queue: Discipline[T] | None
     name: str | None
     hooks: Hooks[T] | None
+    retry: Retry | None
+    classify: Classify | None
+    key: Callable[[T], Hashable] | ByKey[T] | None
+    rate: Rate | None
     executor: Executor | None
     item_timeout: float | None
     stop_timeout: float | None
@@ -87,9 +98,17 @@ class Pool(Generic[T, R]):
         process: called with each item, in a worker. What it raises, SystemExit included, fails the item
             and leaves the worker alive; it is logged and given to the hook, or to the future if there is one.
         workers: how many threads or tasks; None is the default of 10.
-        queue_size: how many accepted items may wait for a worker; None is the default of 1000.
+        queue_size: how many accepted items may wait for a worker; None is the default of 1000. Short for
+            `queue=Fifo(queue_size)`.
+        queue: who waits, who is next and who is dropped: `Fifo`, `AdaptiveLifo`, `CoDel` or `Lanes`.
         name: for metrics, logs and threads; by default the function's.
-        hooks: what to call when an item fails that has no future.
+        hooks: what to call when something happens to an item.
+        retry: which items are tried again after they have failed, when, and how many; None: none.
+        classify: called with what an item raised: what that is to be taken for, an exception or its class, such as
+            `Invalid` or `Snooze(5)`; or None: for what it is.
+        key: called with an item when it is submitted: items of one key run one at a time and in their order; or
+            `ByKey(...)`, which also says what happens to the rest of a key when an item has failed for good.
+        rate: how many items may start in how much time; None: as many as there are workers for.
         executor: who runs items: "thread"; "process", or `Processes(...)`; "interpreter", or `Interpreters(...)`, from
             Python 3.14 on; "asyncio", also for what is async without looking it, such as a lambda;
             "inline", for tests, runs each in the thread of whoever submits it, before `submit` returns.
@@ -122,8 +141,13 @@ class Pool(Generic[T, R]):
         *,
         workers: int | None = None,
         queue_size: int | None = None,
+        queue: Discipline[T] | None = None,
         name: str | None = None,
         hooks: Hooks[T] | None = None,
+        retry: Retry | None = None,
+        classify: Classify | None = None,
+        key: Callable[[T], Hashable] | ByKey[T] | None = None,
+        rate: Rate | None = None,
         executor: Executor | None = None,
         item_timeout: float | None = None,
         stop_timeout: float | None = DEFAULT_STOP_TIMEOUT,
@@ -136,7 +160,7 @@ class Pool(Generic[T, R]):
         check_hooks(hooks)
         self._queue: ControlledQueue[T] = ControlledQueue(
             checked_name(name, process),
-            Fifo(checked_count("queue_size", queue_size, DEFAULT_QUEUE_SIZE)),
+            checked_discipline(queue, queue_size),
             checked_count("workers", workers, DEFAULT_WORKERS),
             clock,
             checked_seconds("stop_timeout", stop_timeout),
@@ -144,15 +168,50 @@ class Pool(Generic[T, R]):
         kind = checked_executor(executor, process)
         if checked_flag("carry_context", carry_context):
             check_carrying(kind)
-            self._queue.carry = copy_context
+            self._queue.carry, self._queue.carries_context = _copied, True
+        self._set_rules(checked_key(key), rate)
         self._queue.item_timeout = checked_limit("item_timeout", item_timeout)
-        self._driver = choose(kind, self._queue, process, Hooks() if hooks is None else hooks)
-        self._watch = _watch(self._queue, kind, Hooks() if hooks is None else hooks, self._driver)
+        self._set_failures(retry, classify)
+        hooks = Hooks() if hooks is None else hooks
+        self._process = process
+        self._queue.tell_dead = partial(tell_dead, self._queue, hooks)
+        if hooks.shed is not None:
+            self._queue.tell_shed = partial(tell_shed, self._queue, hooks.shed)
+        self._driver = choose(kind, self._queue, process, hooks)
+        self._watch = _watch(self._queue, kind, hooks, self._driver)
+        self._time = Timekeeper(self._queue)
+        self._is_inline = kind == "inline"
+        if not self._is_inline:  # where whoever submits or waits does everything
+            self._queue.keep_time = self._time.start
         self._offer = self._driver.offer
         self._offer_waiting = self._driver.offer_waiting
+        self._queue.here = partial(worker_here, self._queue)
         self._export = _exporter(metrics, metrics_prefix, self._queue)
         _stopping.watch(self._queue)
         weakref.finalize(self, _dropped, self._queue).atexit = False
+
+    def _set_failures(self, retry: Retry | None, classify: Classify | None) -> None:
+        """Say what becomes of items that raise."""
+        check_failures(retry, classify)
+        queue = self._queue
+        queue.failures = Failures(retry, classify)
+        if retry is not None:
+            queue.budget = None if retry.budget is None else Budget(retry.budget)
+            queue.most_waiting = queue.size if retry.max_waiting is None else retry.max_waiting
+
+    def _set_rules(self, order: ByKey[T] | None, rate: Rate | None) -> None:
+        """Say which items may start."""
+        check_rate(rate)
+        queue = self._queue
+        if order is not None:
+            check_order(queue.discipline)
+            keys: Keys[T] = Keys(order)
+            queue.keys = keys
+            queue.carry = keys.line_of if queue.carry is None else partial(_ticket, keys, queue.carry)
+            if order.on_dead == "drop":
+                queue.judge_all()
+        queue.limiter = None if rate is None else rate.open()
+        queue.has_rules = order is not None or rate is not None
 
     @property
     def name(self) -> str:
@@ -176,6 +235,8 @@ class Pool(Generic[T, R]):
             self._driver.fill()
             if self._watch is not None:
                 self._watch.start()
+            if self._queue.limiter is not None:
+                self._queue.keep_time()
         except PoolError:
             raise
         except BaseException:
@@ -224,15 +285,15 @@ class Pool(Generic[T, R]):
         Raises `QueueFull`, `PoolNotStarted` or `PoolStopped`; each means that the item was not accepted.
         Costs about half a microsecond.
         """
-        if not self._offer(item, None):
-            self._queue.refuse()
+        if not self._offer(item, None) and (refusal := self._queue.press(item, None)) is not None:
+            raise refusal
 
     def submit_wait(self, item: T, timeout: float | None = None) -> None:
         """`submit`, waiting for room for at most `timeout` seconds (None: for ever).
 
         Who waited longest is served first. Raises `QueueFull` when the time is up, and `PoolStopped`
-        as soon as the pool closes; each means that the item was not accepted. Waiting in a process
-        function of this pool for room in this pool deadlocks if all workers do it.
+        as soon as the pool closes; each means that the item was not accepted. In a process function of this pool,
+        without a timeout, `PoolDeadlock` if all its other workers wait for their pool already.
         """
         if not self._offer_waiting(item, None):
             self._sit(
@@ -254,19 +315,18 @@ class Pool(Generic[T, R]):
 
         Raises what `submit` does. `cancel()` takes the item back while it is queued. The process
         function's exception is the future's. An item that a stop handed back has its future cancelled,
-        one that it abandoned fails with `ItemAbandoned`: no future outlives its pool undone.
+        one that it abandoned fails with `ItemAbandoned`: no future outlives its pool undone. Waiting for it in a
+        process function of this pool raises `PoolDeadlock` if all its other workers wait for their pool already.
         Costs a few microseconds more than `submit`.
         """
         future: ItemFuture[R] = ItemFuture(self._queue)
-        if not self._offer(item, future):
-            self._queue.refuse()
+        if not self._offer(item, future) and (refusal := self._queue.press(item, future)) is not None:
+            raise refusal
         return future
 
     async def acall(self, item: T) -> R:
         """`call`, and wait for the result. Cancelled while the item is queued, it takes the item back."""
-        import asyncio  # whoever awaits has imported it; for the others it is slow
-
-        return await asyncio.wrap_future(self.call(item))
+        return await self._awaited(self.call(item))
 
     def map(self, items: Iterable[T]) -> Iterator[R]:
         """The results of all `items`, in their order, each as soon as it and those before it are done.
@@ -293,8 +353,6 @@ class Pool(Generic[T, R]):
 
     async def amap(self, items: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[R]:
         """`map` for tasks: `async for result in pool.amap(items)`. Of an iterator that blocks, it blocks the loop."""
-        import asyncio
-
         queue = self._queue
         window = queue.size + queue.target
         flight: deque[ItemFuture[R]] = deque()
@@ -305,9 +363,9 @@ class Pool(Generic[T, R]):
                     await self._await(partial(queue.entering, item, future, None))
                 flight.append(future)
                 while flight and (len(flight) >= window or flight[0].done()):
-                    yield await asyncio.wrap_future(flight.popleft())
+                    yield await self._awaited(flight.popleft())
             while flight:
-                yield await asyncio.wrap_future(flight.popleft())
+                yield await self._awaited(flight.popleft())
         finally:
             for future in flight:
                 future.cancel()
@@ -348,11 +406,13 @@ class Pool(Generic[T, R]):
 
     async def _reap_async(self) -> None:
         await self._driver.reap_async()
+        await self._time.reap_async()
         if self._watch is not None:
             await self._watch.reap_async()
 
     def _reap(self) -> None:
         self._driver.reap()
+        self._time.reap()
         if self._watch is not None:
             self._watch.reap()
 
@@ -403,6 +463,16 @@ class Pool(Generic[T, R]):
         self._queue.resize(checked_count("workers", workers, DEFAULT_WORKERS))
         self._driver.fill()
 
+    def release(self, key: Hashable) -> bool:
+        """Let the items of a key go on that are held because one of them has failed for good (`ByKey`); False if they
+        are not held."""
+        keys = self._queue.keys
+        line = None if keys is None else keys.find(key)
+        if line is None or not self._queue.let_go_on(line):
+            return False
+        self._queue.attend()
+        return True
+
     def unregister(self) -> None:
         """Remove this pool's series from its metrics registry. Harmless without metrics, and twice."""
         if self._export is not None:
@@ -420,6 +490,23 @@ class Pool(Generic[T, R]):
         self._queue.refuse_to_block(what, instead)
         return sit(self._queue.clock, start)
 
+    async def _awaited(self, future: ItemFuture[R]) -> R:
+        """The result of a call. Cancelled, or where it would wait for ever, it takes the item back."""
+        import asyncio  # whoever awaits has imported it; for the others it is slow
+
+        try:
+            done = self._queue.nest(future.done, future)
+        except PoolDeadlock:
+            future.cancel()
+            raise
+        try:
+            if self._is_inline:
+                await self._await(partial(self._queue.waiting, future.done, lambda: None))
+            return await asyncio.wrap_future(future)
+        finally:
+            if done is not None:
+                done()
+
     async def _await(self, start: Callable[[Wake], Steps[S]]) -> S:
         """Wait as a task does."""
         from workpool._awaiting import await_steps  # imports asyncio
@@ -429,6 +516,15 @@ class Pool(Generic[T, R]):
     def _refuse_worker(self, what: str, instead: str) -> None:
         if is_worker_of(self._queue):
             raise RuntimeError(f"{what}() in a worker of pool {self.name!r} would wait for itself; use {instead} there")
+
+
+def _copied(_: object) -> Context:
+    return copy_context()
+
+
+def _ticket(keys: Keys[T], carry: Callable[[T], Any], item: T) -> Ticket:
+    """What an item takes along with a key and context variables."""
+    return Ticket(carry(item), keys.line_of(item))
 
 
 def _dropped(queue: ControlledQueue[Any]) -> None:

@@ -27,7 +27,10 @@ class TestTasks(Conformance):
         return Pool(double.async_process, **options)
 
 
-@pytest.mark.parametrize("start_method", ["forkserver", "spawn", "fork"])
+OTHERWISE = [pytest.param(method, marks=pytest.mark.start_methods) for method in ("spawn", "fork")]
+
+
+@pytest.mark.parametrize("start_method", ["forkserver", *OTHERWISE])
 @pytest.mark.filterwarnings("ignore:start_method='fork'")
 class TestProcesses(Conformance):
     in_this_process = False

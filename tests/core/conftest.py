@@ -7,6 +7,12 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
+
+from tests.core.kit import examples
+
+settings.register_profile("some", max_examples=examples(100))
+settings.load_profile("some")
 
 
 @pytest.fixture(autouse=True)

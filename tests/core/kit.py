@@ -4,6 +4,7 @@ force bad luck: a function that lies, a worker that comes when told to, an event
 from __future__ import annotations
 
 import gc
+import os
 import queue
 import sys
 import threading
@@ -20,7 +21,7 @@ import pytest
 import workpool
 from workpool._clock import Clock, Parker, park, sit
 from workpool._control import ControlledQueue
-from workpool._core.discipline import Fifo
+from workpool._core.discipline import Discipline, Fifo
 from workpool._future import ItemFuture
 from workpool._state import Waiter
 from workpool._worker import NONE, Worker
@@ -60,6 +61,11 @@ class Task(Generic[R]):
 
 def in_thread(function: Callable[[], R]) -> Task[R]:
     return Task(function)
+
+
+def examples(count: int) -> int:
+    """So many, or a share of that, if somebody else tries all (the environment's EXAMPLES, from 0 to 1)."""
+    return max(1, round(count * float(os.environ.get("EXAMPLES", "1"))))
 
 
 def until(reached: Callable[[], bool]) -> None:
@@ -153,11 +159,11 @@ def come_who_are_woken(*puppets: Puppet) -> list[object]:
 class Stage:
     """A started queue without threads, what waits for room in it, and a clock that lies to who parks."""
 
-    def __init__(self, size: int = 1, workers: int = 1) -> None:
+    def __init__(self, size: int = 1, workers: int = 1, rule: Discipline[Any] | None = None) -> None:
         self.now = 0.0
         self.while_parked: Callable[[], object] = lambda: pytest.fail("nobody was to park")
         clock = Clock(lambda: self.now, self._park)
-        self.queue: ControlledQueue[Any] = ControlledQueue("stage", Fifo(size), workers, clock, None)
+        self.queue: ControlledQueue[Any] = ControlledQueue("stage", rule or Fifo(size), workers, clock, None)
         self.queue.start()
 
     def _park(self, _: Parker, timeout: float | None) -> bool:
@@ -173,7 +179,7 @@ class Stage:
     def waits(self) -> tuple[Waiter, list[None]]:
         """Somebody else who waits for room, and the wakes that it got."""
         woken: list[None] = []
-        waiter = Waiter(woken.append)
+        waiter = Waiter(self.queue._lane, woken.append)
         assert not self.queue.enter(("other", 0.0, None, None), waiter)
         return waiter, woken
 
@@ -186,7 +192,8 @@ class Stage:
     def queued(self) -> list[object]:
         return [
             item
-            for item, _, future, _ in self.queue._line.waiting
+            for lane in self.queue.lanes
+            for item, _, future, _ in lane.waiting
             if future is None or future.place.value != "withdrawn"
         ]
 
@@ -194,10 +201,11 @@ class Stage:
         return self.queue.stats().balance() == 0
 
     def room(self) -> int:
-        """How many items go in; they stay there."""
+        """How many items go in, into all lanes; they stay there."""
         count = 0
-        while self.queue.offer("filler", None):
-            count += 1
+        for item in ("filler", "filling"):
+            while self.queue.offer(item, None):
+                count += 1
         return count
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.core.kit import hurried, in_thread
+from tests.core.kit import hurried, in_thread, until
 from workpool import NameTaken, Pool, PoolStopped, StopTimeout, current
 from workpool.testing import Leash, ManualClock
 
@@ -56,9 +56,9 @@ def test_submit_does_not_block_while_somebody_stops() -> None:
     pool.submit(1)
     leash.wait_begun()
     stopping = in_thread(lambda: pool.stop(timeout=None))
+    until(lambda: pool.stats().state == "draining")
     with pytest.raises(PoolStopped):
-        while True:
-            pool.submit(2)
+        pool.submit(2)
     leash.let_go()
     assert stopping.result().clean
 

@@ -323,6 +323,6 @@ def test_a_hundred_thousand_items_leave_no_growth(quiet: None) -> None:
         rounds(100_000)
         gc.collect()
         assert len(gc.get_objects()) - before < 200  # one object for 500 items would be seen
-        assert not pool._queue._waiters
+        assert not pool._queue._lane.waiters
         assert not pool._queue._sleepers
     assert pool.stats().submitted == 102_000

@@ -69,15 +69,15 @@ class Full(Busy):
     def __init__(self) -> None:
         super().__init__(queue_size=3)
         queue = self.pool._queue
-        self.waiters = [Waiter(lambda _: None), Waiter(lambda _: None)]
+        self.waiters = [Waiter(queue._lane, lambda _: None), Waiter(queue._lane, lambda _: None)]
         for waiter in self.waiters:
             assert not queue.enter(("late", 0.0, None, None), waiter)
 
     def is_whole(self) -> None:
         queue = self.pool._queue
-        waiting, kept = len(queue._waiters), sum(waiter.granted for waiter in self.waiters)
+        waiting, kept = len(queue._lane.waiters), sum(waiter.granted for waiter in self.waiters)
         if self.pool.stats().state == "running":
-            assert not (waiting and queue.ledger.accepted < queue._limit), "somebody waits although there is room"
+            assert not (waiting and queue._lane.room > 0), "somebody waits although there is room"
             assert waiting + kept == 2
             for waiter in self.waiters:
                 queue.forsake(waiter)

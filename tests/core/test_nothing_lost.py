@@ -6,16 +6,29 @@ import asyncio
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from tests.core.kit import hurried, together
-from workpool import DrainReport, Pool, PoolStopped, QueueFull, StopTimeout, current
+from tests.core.kit import examples, hurried, together
+from workpool import (
+    AdaptiveLifo,
+    CoDel,
+    Discipline,
+    DrainReport,
+    Fifo,
+    Hooks,
+    Lanes,
+    Pool,
+    PoolStopped,
+    QueueFull,
+    StopTimeout,
+    current,
+)
 from workpool._future import ItemFuture
 
 Item = tuple[int, str]
@@ -41,12 +54,21 @@ class Machine(RuleBasedStateMachine):
         self.ran: list[Item] = []
         self.futures: dict[Item, ItemFuture[int]] = {}
         self.count = 0
+        self.shed: list[Item] = []
         self.report: DrainReport[Item] | None = None
+        self.hooks: Hooks[Item] = Hooks(shed=self.note_shed)
         self.pool = self.make()
         self.pool.start()
 
+    queue: Discipline[Item] = Fifo(6)
+
     def make(self) -> Pool[Item, int]:
-        return Pool(self.process, workers=3, queue_size=6, clock=hurried(200), name="machine")
+        return Pool(self.process, workers=3, queue=self.queue, hooks=self.hooks, clock=hurried(200), name="machine")
+
+    def note_shed(self, item: Item, why: str) -> None:
+        assert why in ("max_wait", "deadline", "codel", "overflow")
+        with self.lock:
+            self.shed.append(item)
 
     def begin(self, item: Item) -> Item:
         with self.lock:
@@ -149,9 +171,10 @@ class Machine(RuleBasedStateMachine):
         assert stats.balance() == 0
         taken_back = [item for item, future in self.futures.items() if future.cancelled()]
         taken_back = [item for item in taken_back if item not in self.report.unprocessed]
-        ends = Counter([*self.ran, *self.report.unprocessed, *taken_back])
+        ends = Counter([*self.ran, *self.report.unprocessed, *taken_back, *self.shed])
         assert ends == Counter(self.accepted)
         assert stats.cancelled == len(self.report.unprocessed) + len(taken_back)
+        assert sum(stats.shed.values()) == len(self.shed)
         assert stats.submitted == len(self.accepted)
         assert stats.succeeded + stats.failed + stats.abandoned == len(self.ran)
         assert all(future.done() for future in self.futures.values())
@@ -166,7 +189,7 @@ class MachineOfTasks(Machine):
         super().__init__()
 
     def make(self) -> Pool[Item, int]:
-        return Pool(self.aprocess, workers=3, queue_size=6, clock=hurried(200), name="machine")
+        return Pool(self.aprocess, workers=3, queue=self.queue, hooks=self.hooks, clock=hurried(200), name="machine")
 
     async def aprocess(self, item: Item) -> int:
         number, kind = self.begin(item)
@@ -187,12 +210,39 @@ class MachineOfTasks(Machine):
 
 TestMachine = Machine.TestCase
 TestMachine.settings = settings(
-    max_examples=60, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=examples(60), stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
 )
 
 
 TestMachineOfTasks = MachineOfTasks.TestCase
-TestMachineOfTasks.settings = settings(TestMachine.settings, max_examples=25)
+TestMachineOfTasks.settings = settings(TestMachine.settings, max_examples=examples(25))
+
+
+def lane(item: Item) -> int:
+    return item[0] % 2
+
+
+def seconds(item: Item) -> float | None:
+    return None if item[0] % 3 else 0.5
+
+
+RULES: dict[str, Discipline[Item]] = {
+    "max_wait, deadline, overflow": Fifo(6, max_wait=0.5, deadline=seconds, overflow="drop_oldest"),
+    "newest first": AdaptiveLifo(6, after=0.2),
+    "controlled delay": CoDel(6, target=0.01, interval=0.2),
+    "lanes": Lanes(lane, [3, Fifo(3, overflow="drop_oldest")], max_wait=0.5),
+    "lanes with rules": Lanes(lane, [AdaptiveLifo(3, after=0.1), CoDel(3, target=0.01, interval=0.2)]),
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("machine", [Machine, MachineOfTasks])
+def test_nothing_is_lost_whoever_is_dropped(machine: type[Machine], rule: str) -> None:
+    class WithRule(machine):  # type: ignore[misc, valid-type]
+        queue = RULES[rule]
+
+    run: Callable[..., None] = run_state_machine_as_test
+    run(WithRule, settings=settings(TestMachine.settings, max_examples=examples(8)))
 
 
 def test_a_million_items_from_20_producers_through_20_workers_with_failures() -> None:

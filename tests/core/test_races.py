@@ -18,7 +18,6 @@ from workpool import ItemAbandoned, Pool, PoolStopped, QueueFull, StopTimeout
 from workpool import _stopping as stopping
 from workpool._clock import SYSTEM, Clock, Parker, park
 from workpool._control import ControlledQueue
-from workpool._core.discipline import Fifo, Line
 from workpool._future import ItemFuture
 from workpool._state import Waiter
 from workpool._worker import SUCCEEDED
@@ -133,17 +132,17 @@ class LyingWaiters(OrderedDict[Waiter, None]):
 def test_a_handler_that_closes_while_a_waiter_lines_up_does_not_leave_it_asleep() -> None:
     stage = Stage()
     stage.call("first")
-    stage.queue._waiters = LyingWaiters("pop", lambda: stage.queue.close(drain=True))
+    stage.queue._lane.waiters = LyingWaiters("pop", lambda: stage.queue.close(drain=True))
     with pytest.raises(PoolStopped):
         stage.put_wait("late", None, None)  # parks if it has lined up, and nobody would wake it
-    assert not stage.queue._waiters
+    assert not stage.queue._lane.waiters
 
 
 @pytest.mark.parametrize("others", [1, 2, 3])
 def test_a_cancel_in_a_handler_amid_a_grant_neither_loses_nor_makes_a_slot(others: int) -> None:
     stage = Stage(size=2)
     first, second = stage.call("first"), stage.call("second")
-    stage.queue._waiters = LyingWaiters("next", second.cancel)
+    stage.queue._lane.waiters = LyingWaiters("next", second.cancel)
     waiters = [stage.waits() for _ in range(others)]
     assert first.cancel()
     assert second.cancelled()
@@ -159,7 +158,7 @@ def test_a_cancel_in_a_handler_amid_a_grant_neither_loses_nor_makes_a_slot(other
 def test_a_submit_in_a_handler_amid_a_grant_takes_the_slot_and_it_is_not_granted_too() -> None:
     stage = Stage(size=1)
     first = stage.call("first")
-    stage.queue._waiters = LyingWaiters("next", lambda: stage.queue.offer("handler's", None))
+    stage.queue._lane.waiters = LyingWaiters("next", lambda: stage.queue.offer("handler's", None))
     _, woken = stage.waits()
     assert first.cancel()
     assert stage.queued() == ["handler's"]
@@ -238,7 +237,7 @@ def test_a_worker_skips_what_was_withdrawn_just_before_it_came() -> None:
     assert futures[0].cancel()
     assert futures[1].cancel()
     assert puppet.comes() == 2
-    assert (stage.queue._dead, stage.queue.ledger.running) == (0, 1)
+    assert (stage.queue._lane.dead, stage.queue.ledger.running) == (0, 1)
     assert not futures[2].cancel()
     assert stage.room() == 3
     assert stage.balanced()
@@ -252,7 +251,7 @@ def test_a_worker_that_finds_only_what_was_withdrawn_rests() -> None:
     assert future.cancel()
     assert puppet.comes() == "live"
     assert puppet.comes(SUCCEEDED) is None
-    assert (stage.queue._dead, stage.queue.ledger.running, stage.queue.ledger.succeeded) == (0, 0, 1)
+    assert (stage.queue._lane.dead, stage.queue.ledger.running, stage.queue.ledger.succeeded) == (0, 0, 1)
     assert stage.queue.idle
     assert stage.room() == 2
     assert puppet.wakes == 1
@@ -260,9 +259,9 @@ def test_a_worker_that_finds_only_what_was_withdrawn_rests() -> None:
 
 
 def lying_line(stage: Stage, event: Callable[[], object], before: bool) -> None:
-    """From now on the line gives an entry out, and `event` happens just before or after."""
-    line = stage.queue._line
-    stage.queue._line = Line(line.waiting, line.push, Liar(line.pop, event, before=before), line.unpop)
+    """From now on the lane gives an entry out, and `event` happens just before or after."""
+    lane = stage.queue._lane
+    lane.pop = Liar(lane.pop, event, before=before)
 
 
 def test_a_finalizer_that_withdraws_the_item_in_the_workers_very_hand_wins() -> None:
@@ -273,19 +272,36 @@ def test_a_finalizer_that_withdraws_the_item_in_the_workers_very_hand_wins() -> 
     lying_line(stage, future.cancel, before=False)
     assert puppet.comes() == "next"
     assert future.cancelled()
-    assert stage.queue._dead == 0
+    assert stage.queue._lane.dead == 0
     assert stage.room() == 3
     assert stage.balanced()
 
 
-class LyingFifo(Fifo):
-    """Opens lines whose first push is followed by something unlucky."""
+class LyingDeque(deque[Any]):
+    """Entries that say how many they are, or have been gone through, and then something happens."""
 
-    event: Callable[[], object]
+    after_length: Callable[[], object] | None = None
+    after_all: Callable[[], object] | None = None
 
-    def open(self) -> Line[Any]:
-        line = super().open()
-        return Line(line.waiting, Liar(line.push, self.event), line.pop, line.unpop)
+    def __len__(self) -> int:
+        length = super().__len__()
+        event, self.after_length = self.after_length, None
+        if event is not None:
+            event()
+        return length
+
+    def __iter__(self) -> Iterator[Any]:
+        yield from super().__iter__()
+        event, self.after_all = self.after_all, None
+        if event is not None:
+            event()
+
+
+def lying_entries(stage: Stage) -> LyingDeque:
+    """The queue's, from now on."""
+    lane, entries = stage.queue._lane, LyingDeque(stage.queue._lane.waiting)
+    lane.waiting, lane.push, lane.pop, lane.unpop = entries, entries.append, entries.popleft, entries.extendleft
+    return entries
 
 
 @pytest.mark.parametrize(
@@ -304,7 +320,6 @@ def test_a_handler_amid_a_sweep_of_the_line_loses_nothing(handler: str, left: li
         future.cancel()
 
     def handle() -> None:
-        stage.queue._discipline = Fifo(6)
         if "submits" in handler:
             assert stage.queue.offer("new", None)
         if "cancels" in handler:
@@ -312,12 +327,10 @@ def test_a_handler_amid_a_sweep_of_the_line_loses_nothing(handler: str, left: li
         if "closes" in handler:
             stage.queue.close(drain=False)
 
-    lying = LyingFifo(6)
-    object.__setattr__(lying, "event", handle)
-    stage.queue._discipline = lying
+    lying_entries(stage).after_all = handle
     assert futures[2].cancel()
     assert stage.queued() == left
-    assert stage.queue._dead == len(stage.queue._line.waiting) - len(left)
+    assert stage.queue._lane.dead == len(stage.queue._lane.waiting) - len(left)
     assert stage.balanced()
     handed_back = [
         item for item, _, future, _ in stage.queue.handed_back or () if future and future.place.value == "queued"
@@ -330,25 +343,11 @@ def test_a_handler_amid_a_sweep_of_the_line_loses_nothing(handler: str, left: li
         assert stage.room() == 6
 
 
-class LyingDeque(deque[Any]):
-    """A line that says how long it is, and then something happens."""
-
-    event: Callable[[], object] | None = None
-
-    def __len__(self) -> int:
-        length = super().__len__()
-        event, self.event = self.event, None
-        if event is not None:
-            event()
-        return length
-
-
 def test_a_cancel_in_a_handler_while_the_line_is_handed_back_is_counted_once() -> None:
     stage = Stage(size=3)
-    entries = LyingDeque()
-    stage.queue._line = Line(entries, entries.append, entries.popleft, entries.extendleft)
+    entries = lying_entries(stage)
     futures = [stage.call(number) for number in range(3)]
-    entries.event = lambda: [future.cancel() for future in futures[:2]]
+    entries.after_length = lambda: [future.cancel() for future in futures[:2]]
     stage.queue.close(drain=False)
     assert all(future.cancelled() for future in futures)
     assert stage.queue.ledger.cancelled == 3

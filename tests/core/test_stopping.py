@@ -363,3 +363,28 @@ def test_after_a_fork_the_childs_pool_is_stopped_and_the_parents_runs_on() -> No
         "3",
         "2 running",
     ]
+
+
+FORKED_CALL = """
+import os, sys, threading, warnings
+warnings.simplefilter("ignore")
+from workpool import Pool
+gate = threading.Event()
+pool = Pool(lambda _: gate.wait(), workers=1); pool.start()
+running, queued = pool.call(1), pool.call(2)
+child = os.fork()
+if child == 0:
+    stats = (queued.cancel() and queued.cancelled() and pool).stats()
+    print(stats.balance(), stats.queue_depth, stats.cancelled)
+    sys.stdout.flush()
+    os._exit(0)
+os.waitpid(child, 0)
+gate.set()
+print(queued.result(10))
+pool.stop()
+"""
+
+
+@pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="there is no fork here")
+def test_a_call_that_is_cancelled_in_a_forked_child_is_none_of_the_childs_counts() -> None:
+    assert run(FORKED_CALL).splitlines() == ["0 0 0", "True"]

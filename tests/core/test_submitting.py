@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.core.kit import hurried, in_thread
-from workpool import Hooks, Pool, PoolAlreadyStarted, PoolNotStarted, PoolStopped, QueueFull, current
+from workpool import Fifo, Hooks, Pool, PoolAlreadyStarted, PoolNotStarted, PoolStopped, QueueFull, current
 from workpool.testing import Leash, ManualClock
 
 
@@ -221,7 +221,7 @@ def test_cancelling_for_ever_leaves_no_growth() -> None:
         kept = [pool.call(number) for number in range(3)]
         for _ in range(5000):
             assert pool.call(9).cancel()
-        assert len(pool._queue._line.waiting) <= 8
+        assert len(pool._queue._lane.waiting) <= 8
         leash.let_go()
         assert [future.result(20) for future in kept] == [0, 1, 2]
     assert pool.stats().cancelled == 5000
@@ -326,6 +326,8 @@ def test_hooks_get_item_and_error_before_the_item_is_settled(caplog: pytest.LogC
         ({"workers": True}, TypeError, "workers must be a whole number, not True"),
         ({"workers": 2.0}, TypeError, "workers must be a whole number, not 2.0"),
         ({"queue_size": 0}, ValueError, "queue_size must be at least 1, not 0; .* default of 1000"),
+        ({"queue": 50}, TypeError, r"queue must be a discipline such as Fifo\(1000\), not 50; a size is queue_size="),
+        ({"queue": Fifo(5), "queue_size": 5}, ValueError, "queue_size=5 and queue=.* both say how many; leave one out"),
         ({"stop_timeout": -1}, ValueError, "stop_timeout must be 0 seconds or more"),
         ({"stop_timeout": float("nan")}, ValueError, "stop_timeout must be 0 seconds or more"),
         ({"stop_timeout": "1"}, TypeError, "stop_timeout must be a number of seconds"),

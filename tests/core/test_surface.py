@@ -13,18 +13,29 @@ from workpool import errors
 def test_what_the_root_exports() -> None:
     assert workpool.__all__ == [
         "Abandoned",
+        "AdaptiveLifo",
+        "ByKey",
+        "CoDel",
         "Context",
+        "Discard",
+        "Discipline",
         "DrainReport",
+        "Exponential",
+        "Fatal",
+        "Fifo",
         "Histogram",
         "Hooks",
         "Interpreters",
+        "Invalid",
         "ItemAbandoned",
         "ItemTimeout",
+        "Lanes",
         "NameTaken",
         "NotPicklable",
         "OnFull",
         "Pool",
         "PoolAlreadyStarted",
+        "PoolDeadlock",
         "PoolError",
         "PoolExecutor",
         "PoolNotStarted",
@@ -32,7 +43,12 @@ def test_what_the_root_exports() -> None:
         "PoolStopped",
         "Processes",
         "QueueFull",
+        "Rate",
+        "Retry",
+        "Shed",
+        "Snooze",
         "StopTimeout",
+        "Transient",
         "WorkerDied",
         "current",
     ]
@@ -41,8 +57,8 @@ def test_what_the_root_exports() -> None:
 
 def test_what_a_pool_can_do() -> None:
     assert {name for name in vars(workpool.Pool) if not name.startswith("_")} == {
-        "acall", "ajoin", "amap", "astop", "asubmit", "call", "close", "join", "map", "name", "pause", "resize",
-        "resume", "start", "stats", "stop", "submit", "submit_wait", "unregister",
+        "acall", "ajoin", "amap", "astop", "asubmit", "call", "close", "join", "map", "name", "pause", "release",
+        "resize", "resume", "start", "stats", "stop", "submit", "submit_wait", "unregister",
     }  # fmt: skip
 
 
@@ -50,6 +66,8 @@ def test_what_a_pool_can_do() -> None:
     ("error", "builtin"),
     [
         (errors.QueueFull, queue.Full),
+        (errors.Shed, TimeoutError),
+        (errors.PoolDeadlock, RuntimeError),
         (errors.PoolNotStarted, RuntimeError),
         (errors.PoolAlreadyStarted, RuntimeError),
         (errors.PoolStopped, RuntimeError),

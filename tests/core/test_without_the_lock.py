@@ -12,29 +12,44 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from types import FunctionType
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
 from tests.core.kit import Puppet, Stage, at_each_call, in_thread, together
-from workpool import Pool, QueueFull
+from workpool import AdaptiveLifo, Discipline, Fifo, Lanes, Pool, QueueFull
 from workpool._interpreter import GIL
+from workpool._ordering import OrderingQueue
 from workpool._queue import BoundedQueue
 from workpool._worker import SUCCEEDED, Entry
 
 pytestmark = [pytest.mark.usefixtures("quiet"), pytest.mark.skipif(not GIL, reason="every step takes the lock here")]
 
 
-class Scene(Stage):
-    """A worker that runs an item, so many idle ones, and what is queued."""
+RULES: dict[str, Discipline[str]] = {
+    "one lane": Fifo(5),
+    "shedding": Fifo(5, max_wait=0.5),  # all that is queued from the beginning
+    "newest first": AdaptiveLifo(5, after=0.5, overflow="refuse"),
+    "two lanes": Lanes(lambda item: len(item) % 2, [2, 3]),
+}
+DROPPING: Final = Fifo(5, overflow="drop_oldest")
 
-    def __init__(self, *queued: str, calls: tuple[str, ...] = (), idle: int = 1) -> None:
-        super().__init__(size=5, workers=3)
+
+class Scene(Stage):
+    """A worker that runs an item, so many idle ones, and what is queued, of five at most."""
+
+    def __init__(self, *queued: str, calls: tuple[str, ...] = (), idle: int = 1, rule: str = "one lane") -> None:
+        super().__init__(workers=3, rule=RULES.get(rule, DROPPING))
+        self.now = -1.0
+        self.dropped: list[str] = []
+        self.queue.tell_shed = lambda item, _: self.dropped.append(item)
         self.items: list[str] = []
         self.taken: list[object] = []
         self.busy = Puppet(self.queue, "busy")
+        self.busy.worker.at = self.now
         self.submits("running")
         assert self.busy.comes() == "running"
+        self.busy.worker.at = 0.0
         self.idle = [Puppet(self.queue, "idle") for _ in range(idle)]
         for puppet in self.idle:
             assert puppet.comes() is None
@@ -43,6 +58,7 @@ class Scene(Stage):
         self.futures = [self.call(item) for item in calls]
         self.items += calls
         self.names = calls
+        self.now = 0.0
 
     def submits(self, item: str = "new") -> None:
         if self.queue.offer(item, None):
@@ -51,9 +67,10 @@ class Scene(Stage):
     def takes(self) -> None:
         """The busy worker comes for the next item, if it can without the lock, which somebody else has."""
         queue, worker = self.queue, self.busy.worker
-        waiting = queue._line.waiting
-        if waiting and not (worker.pending or queue._detour or queue._waiters) and waiting[0][2] is None:
-            self.taken.append(self.busy.comes(SUCCEEDED))
+        lane = queue._lane if queue._choose is None else queue._choose(0.0)
+        waiting = lane.waiting
+        if waiting and not (worker.pending or queue._detour or lane.waiters) and waiting[lane.first][2] is None:
+            self.taken += filter(None, [self.busy.comes(SUCCEEDED)])
 
     def is_whole(self) -> None:
         """The ledger balances, the slots add up, and each item that was accepted is in one place."""
@@ -67,10 +84,11 @@ class Scene(Stage):
             for name, future in zip(self.names, self.futures, strict=True)
             if future.cancelled() or (queue.handed_back and name not in self.taken)
         ]
-        found = ["running", *self.taken, *self.queued(), *handed_back, *cancelled]
+        found = ["running", *self.taken, *self.queued(), *handed_back, *cancelled, *self.dropped]
+        assert sum(stats.shed.values()) == len(self.dropped)
         assert sorted(map(str, found)) == sorted(self.items)
         if stats.state == "running":
-            kept = sum(waiter.granted for waiter in queue._waiters)
+            kept = sum(waiter.granted for lane in queue.lanes for waiter in lane.waiters)
             assert self.room() == queue.size - stats.queue_depth - kept
 
     def nobody_sleeps_over_an_item(self) -> None:
@@ -84,8 +102,8 @@ class Scene(Stage):
         assert queue.ledger.running == 0
 
 
-def make(*queued: str, calls: tuple[str, ...] = (), idle: int = 1) -> Callable[[], Scene]:
-    return partial(Scene, *queued, calls=calls, idle=idle)
+def make(*queued: str, calls: tuple[str, ...] = (), idle: int = 1, rule: str = "one lane") -> Callable[[], Scene]:
+    return partial(Scene, *queued, calls=calls, idle=idle, rule=rule)
 
 
 def cut(scene: Scene) -> None:
@@ -145,10 +163,63 @@ STEERING: dict[str, Callable[[Scene], object]] = {
 
 
 @pytest.mark.parametrize("action", STEERING)
-@pytest.mark.parametrize("full", [False, True])
-def test_a_worker_that_takes_an_item_after_any_call_leaves_the_queue_whole(action: str, full: bool) -> None:
+@pytest.mark.parametrize(("rule", "full"), [("one lane", False), *((rule, True) for rule in RULES)])
+def test_a_worker_that_takes_an_item_after_any_call_leaves_the_queue_whole(action: str, full: bool, rule: str) -> None:
     queued = ("first", "fourth", "fifth") if full else ("first",)
-    for scene in at_each_call(make(*queued, calls=("second", "third")), STEERING[action], Scene.takes):
+    for scene in at_each_call(make(*queued, calls=("second", "third"), rule=rule), STEERING[action], Scene.takes):
+        scene.is_whole()
+
+
+def interrupt(_: Scene) -> None:
+    raise KeyboardInterrupt
+
+
+def press(scene: Scene) -> None:
+    scene.items.append("pressed")
+    scene.queue.press("pressed", None)
+
+
+def press_from_a_handler(scene: Scene) -> None:
+    if not scene.queue.offer("handler's", None):
+        scene.queue.press("handler's", None)
+    scene.items.append("handler's")
+
+
+PRESSING: dict[str, Callable[[Scene], object]] = {
+    "take": Scene.takes,
+    "submit": press_from_a_handler,
+    "cancel": lambda scene: [future.cancel() for future in scene.futures],
+}
+
+
+@pytest.mark.parametrize("event", PRESSING)
+@pytest.mark.parametrize("calls", [(), ("second", "third")], ids=["", "calls"])
+@pytest.mark.parametrize("kept", [True, False], ids=["oldest", "oldest cancelled"])
+def test_whatever_happens_after_any_call_of_who_drops_the_oldest_each_item_is_in_one_place(
+    event: str, calls: tuple[str, ...], kept: bool
+) -> None:
+    queued = ("first", "fourth", "fifth") if calls else ("first", "fourth", "fifth", "sixth", "seventh")
+
+    def start() -> Scene:
+        scene = Scene(*queued, calls=calls, rule="dropping")
+        if calls and not kept:
+            scene.takes()
+            scene.futures[0].cancel()
+            scene.submits("eighth")
+            scene.submits("ninth")
+        return scene
+
+    for scene in at_each_call(start, press, PRESSING[event]):
+        scene.queue.tell_dropped()
+        scene.is_whole()
+
+
+def test_an_interrupt_after_any_call_of_who_drops_the_oldest_loses_nothing() -> None:
+    for scene in at_each_call(make("1", "2", "3", "4", "5", rule="dropping"), press, interrupt, KeyboardInterrupt):
+        scene.queue.tell_dropped()
+        if scene.queue.ledger.accepted < len(scene.items):
+            scene.items.remove("pressed")
+        scene.dropped = [*dict.fromkeys(scene.dropped)]  # who is interrupted as it tells of one tells of it again
         scene.is_whole()
 
 
@@ -168,7 +239,7 @@ def comes_woken(scene: Scene) -> None:
     scene.idle[-1].comes()
 
 
-COMINGS: dict[str, tuple[Callable[[], Scene], Callable[[Scene], None]]] = {
+COMINGS: dict[str, tuple[Callable[..., Scene], Callable[[Scene], None]]] = {
     "to rest": (make(), rests),
     "alone, to rest": (make(idle=0), rests),
     "alone, to a call": (make(calls=("second",), idle=0), rests),
@@ -181,12 +252,13 @@ COMINGS: dict[str, tuple[Callable[[], Scene], Callable[[Scene], None]]] = {
 
 
 @pytest.mark.parametrize("coming", COMINGS)
+@pytest.mark.parametrize("rule", ["one lane", "shedding", "two lanes"])
 @pytest.mark.parametrize("event", [Scene.submits, Scene.takes], ids=["submit", "take"])
 def test_an_item_or_a_worker_after_any_call_of_a_worker_that_comes_leaves_nobody_asleep(
-    coming: str, event: Callable[[Scene], None]
+    coming: str, rule: str, event: Callable[[Scene], None]
 ) -> None:
     start, action = COMINGS[coming]
-    for scene in at_each_call(start, action, event):
+    for scene in at_each_call(partial(start, rule=rule), action, event):
         assert in_thread(scene.queue.stats).result().balance() == 0
         scene.nobody_sleeps_over_an_item()
         assert in_thread(scene.queue.stats).result().balance() == 0
@@ -197,10 +269,6 @@ def test_a_second_idle_worker_is_woken_when_an_item_comes_as_the_first_looks() -
     for scene in at_each_call(make("first", idle=2), comes_woken, Scene.submits):
         assert scene.idle[1].worker.entry is not None
         assert scene.idle[0].wakes == len(scene.queued())
-
-
-def interrupt(_: Scene) -> None:
-    raise KeyboardInterrupt
 
 
 def test_an_interrupt_after_any_call_of_a_worker_that_takes_an_item_does_not_lose_it() -> None:
@@ -246,7 +314,11 @@ def step(function: object, first: str, last: str) -> list[str]:
 
 @pytest.mark.parametrize(
     ("method", "first", "last"),
-    [(BoundedQueue.offer, "if GIL", "push(entry)"), (BoundedQueue.takes, "if alone", "pop()")],
+    [
+        (BoundedQueue.offer, "if GIL", "push(entry)"),
+        (BoundedQueue.takes, "if alone", "pop()"),
+        (OrderingQueue._take_free, "waiting = lane.waiting", "pop()"),
+    ],
 )
 def test_between_the_check_and_the_push_or_pop_there_is_no_call(method: object, first: str, last: str) -> None:
     names = step(method, first, last)

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from workpool import ItemAbandoned, OnFull, PoolExecutor, PoolStopped, QueueFull, StopTimeout, current
+from workpool import ItemAbandoned, OnFull, Pool, PoolExecutor, PoolStopped, QueueFull, StopTimeout, current
 from workpool._future import ItemFuture
 from workpool.executor import Work
 
@@ -197,6 +197,18 @@ def test_nobody_comes_between_the_look_and_the_store() -> None:
     store = next(at for at, step in enumerate(code) if at > look and step.opname == "STORE_ATTR")
     assert code[store].argval == "_state"
     assert not {step.opname for step in code[look:store] if "CALL" in step.opname or "JUMP" in step.opname}
+
+
+def test_a_future_that_was_given_up_is_not_told_that_its_item_runs(caplog: pytest.LogCaptureFixture) -> None:
+    """A stop may give an item up while its worker is about to say that it runs."""
+    home: Any = Pool(abs)._queue
+    future: ItemFuture[int] = ItemFuture(home)
+    future.tell_running()
+    assert future.running()
+    future.set_exception(ItemAbandoned())
+    future.tell_running()
+    assert isinstance(future.exception(), ItemAbandoned)
+    assert not caplog.records
 
 
 def test_on_an_event_loop() -> None:

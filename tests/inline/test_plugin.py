@@ -6,7 +6,6 @@ import importlib.metadata
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -38,22 +37,24 @@ def test_it_is_stopped_after_the_test():
 """
 
 
-def run(directory: Path, *options: str) -> str:
+INSTALLED = bool(importlib.metadata.entry_points(group="pytest11", name="workpool"))
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """By pytest, of a user's suite; told of the fixtures only where it cannot find them itself."""
+    directory = tmp_path_factory.mktemp("users")
     (directory / "test_mine.py").write_text(TESTS)
+    options = () if INSTALLED else ("-p", "workpool.testing.plugin")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, str(directory)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=50, cwd=directory, env=dict(os.environ))
     return done.stdout + done.stderr
 
 
-def test_a_users_suite_has_the_fixtures_without_a_word(tmp_path: Path) -> None:
-    entry_points = importlib.metadata.entry_points(group="pytest11", name="workpool")
-    if not entry_points:
-        pytest.skip("workpool is not installed with this Python, only found by its path")
-    assert "2 passed" in run(tmp_path)
+@pytest.mark.skipif(not INSTALLED, reason="workpool is not installed with this Python, only found by its path")
+def test_a_users_suite_has_the_fixtures_without_a_word(said: str) -> None:
+    assert "2 passed" in said
 
 
-def test_the_fixtures(tmp_path: Path) -> None:
-    options = (
-        () if importlib.metadata.entry_points(group="pytest11", name="workpool") else ("-p", "workpool.testing.plugin")
-    )
-    assert "2 passed" in run(tmp_path, *options)
+def test_the_fixtures(said: str) -> None:
+    assert "2 passed" in said

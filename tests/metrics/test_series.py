@@ -24,7 +24,9 @@ SERIES = {
         "Workers that were given up over an item that took too long, and still run it.",
         POOL,
     ),
+    "workpool_keys_held": ("gauge", "Keys that are held because an item of theirs failed for good.", POOL),
     "workpool_running": ("gauge", "Items that are running.", POOL),
+    "workpool_waiting": ("gauge", "Items that wait for their next attempt.", POOL),
     "workpool_oldest_running_seconds": (
         "gauge",
         "For how long the longest-running item has been running; 0 if none runs.",
@@ -38,10 +40,14 @@ SERIES = {
     "workpool_submitted": ("counter", "Items that were accepted.", POOL),
     "workpool_processed": ("counter", "Items that ran to an end, failures included.", POOL),
     "workpool_failed": ("counter", "Items whose process function raised.", POOL),
+    "workpool_retries": ("counter", "Attempts that failed, and led to another.", POOL),
+    "workpool_snoozes": ("counter", "Runs after which an item asked for more time.", POOL),
+    "workpool_discarded": ("counter", "Items that were discarded while they ran.", POOL),
     "workpool_cancelled": ("counter", "Accepted items that were taken back before they ran.", POOL),
     "workpool_abandoned": ("counter", "Items that still ran when their pool had stopped.", POOL),
     "workpool_dropped": ("counter", "Items that were refused at submit, by reason.", {"pool", "reason"}),
     "workpool_shed": ("counter", "Accepted items that were dropped before they ran, by reason.", {"pool", "reason"}),
+    "workpool_dead": ("counter", "Items that failed, by why they are tried no more.", {"pool", "reason"}),
     "workpool_run_seconds": ("histogram", "Run time of items, by status.", {"pool", "status"}),
     "workpool_queue_wait_seconds": ("histogram", "Time that items waited in the queue.", POOL),
 }
@@ -66,7 +72,12 @@ def assert_equal(found: Scrape, stats: PoolStats) -> None:
         "workpool_workers": stats.workers,
         "workpool_workers_busy": stats.workers_busy,
         "workpool_workers_stuck": stats.workers_stuck,
+        "workpool_keys_held": stats.keys_held,
         "workpool_running": stats.running,
+        "workpool_waiting": stats.waiting,
+        "workpool_retries_total": stats.retries,
+        "workpool_snoozes_total": stats.snoozes,
+        "workpool_discarded_total": stats.discarded,
         "workpool_submitted_total": stats.submitted,
         "workpool_processed_total": stats.processed,
         "workpool_failed_total": stats.failed,
@@ -78,6 +89,8 @@ def assert_equal(found: Scrape, stats: PoolStats) -> None:
     assert {name: found.value(name, pool=pool) for name in counts} == counts
     for reason, count in stats.refused.items():
         assert found.value("workpool_dropped_total", pool=pool, reason=reason) == count
+    for reason, count in stats.dead.items():
+        assert found.value("workpool_dead_total", pool=pool, reason=reason) == count
     for status, histogram in (("success", stats.run_success), ("error", stats.run_error)):
         assert found.value("workpool_run_seconds_count", pool=pool, status=status) == histogram.count
         assert found.value("workpool_run_seconds_sum", pool=pool, status=status) == histogram.sum
@@ -99,8 +112,7 @@ def test_every_series_of_several_pools_in_one_scrape(
     }
     for name, family in found.families.items():
         labels = {frozenset(set(sample.labels) - {"le"}) for sample in family.samples}
-        # Nothing sheds yet, and a reason that nobody knows has no series.
-        assert labels == (set() if name == "workpool_shed" else {frozenset(SERIES[name][2])}), name
+        assert labels == {frozenset(SERIES[name][2])}, name
     assert found.pools() == {"first", "second"}
 
 

@@ -10,9 +10,9 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from workpool import current
+from workpool import Discard, Fatal, Invalid, Snooze, Transient, current
 
 
 def same(item: Any) -> Any:
@@ -45,6 +45,11 @@ def note(item: tuple[str, int]) -> int:
     with Path(path).open("ab", buffering=0) as file:
         file.write(b"%d\n" % number)
     return number
+
+
+def sign_in(folder: str) -> None:
+    """Say in a folder that this process has started."""
+    (Path(folder) / str(os.getpid())).touch()
 
 
 class Locked:
@@ -193,3 +198,69 @@ def wait_for_gate_at_first(gate: str, starts: str, times: int) -> None:
         file.write("x")
     if Path(starts).stat().st_size <= times:
         wait_for_gate(gate)
+
+
+def log_often(count: int) -> int:
+    for number in range(count):
+        logging.getLogger("often").warning("%d", number)
+    return count
+
+
+class Job(NamedTuple):
+    """An item that says what its attempts do, one after the other; then it succeeds."""
+
+    path: str
+    number: int
+    key: str
+    script: tuple[str, ...]
+
+
+def key_of(job: Job) -> str:
+    return job.key
+
+
+def follow_script(job: Job) -> int:
+    """Write down begin and end of each attempt in one file, so that whoever reads it sees what ran at once."""
+    with Path(job.path).open("ab+", buffering=0) as file:
+        file.seek(0)
+        runs = sum(line.startswith(b"begin %d " % job.number) for line in file)
+        what = job.script[runs] if runs < len(job.script) else "ok"
+        file.write(b"begin %d %d %s\n" % (job.number, current().attempt, what.encode()))
+        try:
+            end_with(what)
+        finally:
+            file.write(b"end %d\n" % job.number)
+    return job.number
+
+
+def end_with(what: str) -> None:
+    if what == "dies":
+        os.kill(os.getpid(), signal.SIGKILL)
+    errors = {"fails": OSError(), "transient": Transient(), "snooze": Snooze(0.001), "discard": Discard()}
+    if what in errors:
+        raise errors[what]
+    if what == "invalid":
+        raise Invalid
+
+
+def attempt_to_die(marker: str) -> int:
+    """The first attempt kills its process, the second says which it is."""
+    if current().attempt == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return current().attempt
+
+
+def attempt_to_hang(marker: str) -> int:
+    if current().attempt == 1:
+        touch_and_hang(marker)
+    return current().attempt
+
+
+def third_attempt(_: object) -> int:
+    if current().attempt < 3:
+        raise Transient
+    return current().attempt
+
+
+def fatal(item: int) -> None:
+    raise Fatal(f"no disk for {item}")

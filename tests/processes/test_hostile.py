@@ -82,7 +82,7 @@ def test_something_that_fails_here_amid_a_batch_settles_each_item_once(monkeypat
     assert (stats.cancelled, stats.balance()) == (0, 0)
 
 
-@pytest.mark.parametrize("start_method", ["forkserver", "spawn"])
+@pytest.mark.parametrize("start_method", ["forkserver", pytest.param("spawn", marks=pytest.mark.start_methods)])
 @pytest.mark.skipif(not hasattr(signal, "pidfd_send_signal"), reason="this system tells no end of another's process")
 def test_the_end_of_a_process_is_seen_though_something_that_it_started_lives(start_method: Any) -> None:
     with processes(functions.leave_something_running, executor=Processes(start_method=start_method)) as pool:

@@ -20,7 +20,8 @@ import pytest
 
 from tests.core.kit import until
 from tests.processes import functions
-from workpool import NotPicklable, Pool, PoolStopped, Processes, StopTimeout, WorkerDied
+from workpool import Fifo, Hooks, NotPicklable, Pool, PoolStopped, Processes, Shed, StopTimeout, WorkerDied
+from workpool.testing import ManualClock
 from workpool.workers.children import pids
 
 pytestmark = pytest.mark.usefixtures("quiet", "no_thread_left", "nothing_left")
@@ -87,15 +88,20 @@ def test_items_end_once_each_while_processes_are_killed_at_random(tmp_path: Path
     count = 100_000
     path = tmp_path / "ran"
     over = threading.Event()
+    signed_in = tmp_path / "signed_in"
+    signed_in.mkdir()
 
     def kill_now_and_then() -> None:
+        """Mostly those that have started: a pool whose workers are all killed while they start may stop."""
         chance = random.Random(5)
         while not over.wait(0.05):
             children = pids()
-            if children:
-                kill(chance.choice(children))
+            started = [pid for pid in children if (signed_in / str(pid)).exists()]
+            if started:
+                kill(chance.choice(started if chance.random() < 0.8 else children))
 
-    pool = processes(functions.note, workers=4)
+    settings = Processes(initializer=functions.sign_in, initargs=(str(signed_in),))
+    pool = processes(functions.note, workers=4, executor=settings)
     killer = threading.Thread(target=kill_now_and_then)
     with pool:
         killer.start()
@@ -125,9 +131,32 @@ def test_what_waits_behind_a_slow_item_is_taken_back_for_whoever_is_idle(tmp_pat
         pool.resume()
         assert [future.result(30) for future in quick] == [None] * 99
         assert not slow.done()
-        assert slow.running()
+        until(slow.running)
         gate.write_bytes(b"")
         assert slow.result(30) == str(gate)
+
+
+def test_what_was_sent_ahead_of_its_turn_is_taken_back_too(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    with processes(functions.wait_for_gate) as pool:
+        assert list(pool.map([None] * 2000)) == [None] * 2000
+        pool.pause()
+        quick = [pool.call(None) for _ in range(400)]
+        slow = pool.call(str(gate))
+        quick += [pool.call(None) for _ in range(400)]
+        pool.resume()
+        assert [future.result(30) for future in quick] == [None] * 800
+        assert not slow.done()
+        gate.write_bytes(b"")
+        assert slow.result(30) == str(gate)
+    assert (pool.stats().succeeded, pool.stats().balance()) == (2801, 0)
+
+
+def test_the_results_of_many_batches_are_each_their_items() -> None:
+    sizes = [number * number % 1999 for number in range(5_000)]
+    with processes(functions.big) as pool:
+        assert [len(result) for result in pool.map(sizes)] == sizes
 
 
 # -- what cannot cross --------------------------------------------------------------------------
@@ -212,6 +241,38 @@ def test_what_a_process_logs_is_logged_here(caplog: pytest.LogCaptureFixture) ->
     assert "ValueError: hello" in caplog.text
 
 
+def test_whatever_is_logged_hides_neither_that_a_process_is_ready_nor_that_an_item_has_ended(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """More than is seen to at once, and all of it in one piece."""
+    logging.disable(logging.NOTSET)
+    settings = Processes(initializer=functions.log_often, initargs=(350,), start_timeout=20)
+    with Pool(functions.log_often, workers=1, executor=settings) as pool:
+        assert pool.call(250).result(20) == 250
+        assert list(pool.map([1] * 300)) == [1] * 300
+    assert [record.message for record in caplog.records if record.name == "often"][:350] == [*map(str, range(350))]
+
+
+def test_what_waits_too_long_for_a_process_is_shed_also_of_what_is_taken_ahead() -> None:
+    shed: list[tuple[int, str]] = []
+    manual = ManualClock()
+    hooks: Hooks[int] = Hooks(shed=lambda item, why: shed.append((item, why)))
+    rule = Fifo(5000, max_wait=1.0)
+    with Pool(functions.same, workers=1, executor="process", queue=rule, hooks=hooks, clock=manual.clock) as pool:
+        assert list(pool.map(range(1000))) == list(range(1000))  # so quick that many are taken at once
+        pool.pause()
+        late = [pool.call(number) for number in range(1000, 2000)]
+        until(lambda: len(pool._queue._held) == 1)  # else the worker may have read the clock just before
+        manual.advance(2)
+        in_time = [pool.call(number) for number in range(2000, 3000)]
+        pool.resume()
+        assert [call.result(20) for call in in_time] == list(range(2000, 3000))
+        assert all(isinstance(call.exception(20), Shed) for call in late)
+        assert pool.join(20)
+        assert sorted(shed) == [(number, "max_wait") for number in range(1000, 2000)]
+        assert (pool.stats().shed["max_wait"], pool.stats().balance()) == (1000, 0)
+
+
 def test_a_process_is_replaced_after_so_many_items() -> None:
     with processes(functions.pid, workers=1, executor=Processes(max_items=3)) as pool:
         pids = [pool.call(number).result(30) for number in range(9)]
@@ -226,7 +287,7 @@ def test_the_initializer_runs_in_each_process_before_its_first_item() -> None:
     assert "WORKPOOL_TEST" not in os.environ
 
 
-@pytest.mark.parametrize("start_method", ["forkserver", "spawn"])
+@pytest.mark.parametrize("start_method", ["forkserver", pytest.param("spawn", marks=pytest.mark.start_methods)])
 def test_processes_that_cannot_start_stop_the_pool_with_the_reason(
     start_method: Literal["forkserver", "spawn"],
 ) -> None:

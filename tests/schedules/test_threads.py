@@ -135,6 +135,7 @@ def explorer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr("workpool._queue._traced", lambda: False)
     else:
         monkeypatch.setattr("workpool._queue.GIL", False)
+        monkeypatch.setattr("workpool._submitting.GIL", False)
         monkeypatch.setattr("workpool._future.GIL", False)
     monitoring.restart_events()
     found = Explorer()

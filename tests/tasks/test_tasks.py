@@ -54,7 +54,7 @@ def test_asubmit_waits_for_room_and_is_refused_when_the_time_is_up() -> None:
             await pool.asubmit(2)
             late = asyncio.create_task(pool.asubmit(3, timeout=5))
             waiting = asyncio.create_task(pool.asubmit(4))
-            await until(lambda: len(pool._queue._waiters) == 2)
+            await until(lambda: len(pool._queue._lane.waiters) == 2)
             clock.advance(5)
             with pytest.raises(QueueFull):
                 await late
@@ -162,7 +162,7 @@ def test_a_plain_function_runs_on_threads_and_the_loop_goes_on() -> None:
             await until(lambda: leash.items == [1])
             await pool.asubmit(2)
             waiting = asyncio.create_task(pool.asubmit(3))
-            await until(lambda: len(pool._queue._waiters) == 1)
+            await until(lambda: len(pool._queue._lane.waiters) == 1)
             leash.let_go()
             assert await first == 1
             await waiting
@@ -467,7 +467,7 @@ def test_a_cancellation_at_any_await_leaves_the_pool_whole(operation: str, quiet
         else:
             cancelled = False
         assert pool.stats().balance() == 0
-        assert not pool._queue._waiters
+        assert not pool._queue._lane.waiters
         report = await pool.astop(20)
         assert report.abandoned == ()
         stats = pool.stats()

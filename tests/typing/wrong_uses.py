@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import assert_type
 
-from workpool import DrainReport, Pool, PoolStats
+from workpool import CoDel, DrainReport, Fifo, Lanes, Pool, PoolStats
 from workpool.testing import ManualClock
 from workpool.testing.plugin import InlinePool
 
@@ -54,6 +54,28 @@ def what_is_refused(pool: Pool[Task, None], lengths: Pool[str, int]) -> None:
     Pool(handle, 5)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
     pool.stop(drain="no")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     number.upper()
+
+
+def rank(task: Task) -> int:
+    return task.number
+
+
+def rank_text(text: str) -> int:
+    return len(text)
+
+
+def what_is_inferred_of_disciplines() -> None:
+    assert_type(Pool(handle, queue=Fifo(5)), Pool[Task, None])
+    assert_type(Pool(handle, queue=Lanes(rank, [5, CoDel(5)])), Pool[Task, None])
+    assert_type(Lanes(rank, [5]), Lanes[Task])
+
+
+def what_is_refused_of_disciplines(pool: Pool[Task, None]) -> None:
+    Pool(handle, queue=5)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    Pool(handle, queue=Lanes(rank_text, [5]))  # type: ignore[arg-type]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    Fifo(5, overflow="wait")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    Lanes(rank, [Lanes(rank, [5])])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
+    pool.stop()
 
 
 async def fetch(number: int) -> str:

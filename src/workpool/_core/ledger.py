@@ -1,6 +1,7 @@
 """What happened to every item, and the law that the numbers obey.
 
-``accepted = queued + running + succeeded + failed + shed + cancelled + abandoned``, at every snapshot.
+``accepted = queued + running + waiting + succeeded + failed + discarded + shed + cancelled + abandoned``, at every
+snapshot.
 
 Rules: a `Ledger` is written and read under its queue's lock. `running` is counted on its own, never
 derived, so that the law can fail. A `Tally` belongs to one worker, which alone writes it, without a lock;
@@ -16,6 +17,9 @@ from itertools import accumulate
 from types import MappingProxyType
 from typing import Any, Final
 
+from workpool._core.lane import CODEL, DEADLINE, KEY, MAX_WAIT, OVERFLOW, REASONS
+from workpool._core.outcome import DEATHS
+
 __all__ = ["BOUNDS", "Histogram", "Ledger", "PoolStats", "Tally"]
 
 BOUNDS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -29,12 +33,18 @@ class Ledger:
         "abandoned",
         "accepted",
         "cancelled",
+        "dead",
+        "discarded",
         "failed",
         "refused_full",
         "refused_not_started",
         "refused_stopped",
+        "retries",
         "running",
+        "shed",
+        "snoozes",
         "succeeded",
+        "waiting",
     )
 
     def __init__(self) -> None:
@@ -44,22 +54,40 @@ class Ledger:
         self.cancelled = 0
         self.abandoned = 0
         self.running = 0
+        self.waiting = 0
+        """For their next attempt."""
+        self.discarded = 0
+        self.retries = 0
+        """Attempts that failed, and led to another."""
+        self.snoozes = 0
+        self.dead = [0] * len(DEATHS)
+        """Those that failed, by the reason for which they are tried no more. Counted just before."""
+        self.shed = [0] * len(REASONS)
+        """By reason."""
         self.refused_full = 0
         self.refused_not_started = 0
         self.refused_stopped = 0
 
     def counts(self) -> tuple[int, ...]:
         """All of them, of one moment: no call comes between the reading of one and the next."""
+        shed = self.shed
         return (
             self.accepted,
             self.running,
+            self.waiting,
             self.succeeded,
             self.failed,
+            self.discarded,
             self.cancelled,
             self.abandoned,
             self.refused_full,
             self.refused_not_started,
             self.refused_stopped,
+            shed[MAX_WAIT],
+            shed[DEADLINE],
+            shed[CODEL],
+            shed[OVERFLOW],
+            shed[KEY],
         )
 
 
@@ -141,8 +169,8 @@ NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
 class PoolStats:
     """A snapshot of one pool, taken in one critical section: the counts belong together.
 
-    The first eight fields are the Go package's. `processed` counts failures too; `submitted` counts
-    what was accepted; `dropped` counts refusals for a full queue. Durations are in seconds.
+    The first eight fields are the Go package's. `processed` counts failures and what was discarded too; `submitted`
+    counts what was accepted; `dropped` counts refusals for a full queue. Durations are in seconds.
     """
 
     workers: int
@@ -165,9 +193,21 @@ class PoolStats:
     abandoned: int = 0
     """Still running when the pool stopped waiting for them."""
     running: int = 0
+    waiting: int = 0
+    """Waiting for their next attempt: with no worker, and outside the queue."""
+    discarded: int = 0
+    """Their process function raised `Discard`: they ran, and that was no failure."""
+    retries: int = 0
+    """Attempts that failed and led to another."""
+    snoozes: int = 0
+    """Runs that ended with `Snooze`."""
+    dead: Mapping[str, int] = field(default_factory=lambda: NOTHING)
+    """Items that failed, by the reason for which they are tried no more."""
     workers_busy: int = 0
     workers_stuck: int = 0
     """Threads or tasks that still run an item that was given up because it took too long; not among `workers`."""
+    keys_held: int = 0
+    """Keys of which an item has failed for good, and no other runs until `Pool.release`."""
     oldest_running: float = 0.0
     """For how long the longest-running item has been running; 0.0 when none runs."""
     run_success: Histogram = EMPTY
@@ -193,8 +233,8 @@ class PoolStats:
 
     def balance(self) -> int:
         """0 when the ledger's law holds: every accepted item is in exactly one place."""
-        fates = self.succeeded + self.failed + sum(self.shed.values()) + self.cancelled + self.abandoned
-        return self.submitted - self.queue_depth - self.running - fates
+        fates = self.succeeded + self.failed + self.discarded + self.cancelled + self.abandoned
+        return self.submitted - self.queue_depth - self.running - self.waiting - fates - sum(self.shed.values())
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON: the Go package's names first, in its order, then ours."""
@@ -214,8 +254,14 @@ class PoolStats:
             "cancelled": self.cancelled,
             "abandoned": self.abandoned,
             "running": self.running,
+            "waiting": self.waiting,
+            "discarded": self.discarded,
+            "retries": self.retries,
+            "snoozes": self.snoozes,
+            "dead": dict(self.dead),
             "workers_busy": self.workers_busy,
             "workers_stuck": self.workers_stuck,
+            "keys_held": self.keys_held,
             "oldest_running": self.oldest_running,
             "run_success": self.run_success.as_dict(),
             "run_error": self.run_error.as_dict(),

@@ -34,7 +34,8 @@ class DrainReport(Generic[T]):
     drained: int
     """Items that succeeded or failed after the stop began."""
     unprocessed: tuple[T, ...]
-    """Accepted items that never ran, in the order in which they would have; they count as cancelled."""
+    """Accepted items that were not done, in the order of their submission, or lane by lane: they never ran, or waited
+    for their next attempt. They count as cancelled."""
     abandoned: tuple[Abandoned[T], ...]
     drain_seconds: float
     """From the first stop or close until the workers had finished, or the deadline."""

@@ -22,6 +22,8 @@ from workpool.errors import ItemAbandoned, PoolAlreadyStarted, PoolNotStarted, P
 from workpool.pool import Pool
 from workpool.testing.clock import ManualClock
 from workpool.testing.doubles import Leash, Recorder, drain
+from workpool.testing.failing import Direct, Failing
+from workpool.testing.shedding import Shedding
 
 __all__ = ["Conformance", "Direct", "Double"]
 
@@ -53,16 +55,6 @@ def look_around(_: object) -> tuple[object, str, str]:
     return seen, current().pool, current().worker
 
 
-class Direct:
-    """A process function that is itself what runs; it is to be at the top level of a module."""
-
-    def __init__(self, process: Callable[[Any], Any]) -> None:
-        self.process = process
-
-    async def async_process(self, item: Any) -> Any:
-        return self.process(item)
-
-
 def look_at_current(_: object) -> tuple[str, str, bool, int]:
     here = current()
     return here.pool, here.worker, here.cancelled, here.attempt
@@ -78,7 +70,7 @@ def submit_all(pool: Pool[Any, Any], items: Iterable[Any]) -> None:
         pool.submit_wait(item)
 
 
-class Conformance:
+class Conformance(Shedding, Failing):
     """One contract. Each test makes its own pool."""
 
     make: Callable[..., Pool[Any, Any]]

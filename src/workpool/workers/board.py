@@ -1,10 +1,11 @@
 """Memory that a worker's process, or interpreter, shares with its parent: how far it has come with what it was sent.
 
 Counters instead of messages: they cost the child a store each, wake nobody, and are there after its death. One side
-writes each: the child `begun` and `done`, the parent `limit`. An item is the child's when that has written `begun` and
-then found it below the limit; it is the parent's again when that has lowered the limit and then found it not begun.
-Between its store and its load each side passes a fence, so that at least one sees the other: both may think that the
-item is the other's, and so it is nobody's until the child says that it is through; never both that it is their own.
+writes each: the child `begun` and `done`, the parent `limit` and `sent`. An item is the child's when that has written
+`begun` and then found it below the limit; it is the parent's again when that has lowered the limit and then found it
+not begun. Between its store and its load each side passes a fence, so that at least one sees the other: both may think
+that the item is the other's, and so it is nobody's until the child says that it is through; never both that it is their
+own.
 """
 
 from __future__ import annotations
@@ -23,13 +24,19 @@ __all__ = ["BYTES", "FAILED", "ITEMS", "NOTHING", "POSTED", "RESULT", "Board"]
 
 ITEMS: Final = MOST
 
-SPACE: Final = 1 << 16
-"""Bytes for the results of those. What does not fit is posted through the socket."""
+SLOTS: Final = 2 * ITEMS
+"""Items that there is room for: those of the batch that the child runs, and of the one that is sent ahead."""
 
-BYTES: Final = 24 + 17 * ITEMS + SPACE
+HALF: Final = 1 << 16
+"""Bytes for the results of one batch. What does not fit is posted through the socket."""
+
+BYTES: Final = 32 + 17 * SLOTS + 2 * HALF
 """How much memory a board takes."""
 
-BEGUN, LIMIT, DONE = range(3)
+BEGUN, LIMIT, DONE, SENT = range(4)
+
+NONE_BACK: Final = 1 << 63
+"""The limit while nothing was taken back."""
 
 # What became of an item.
 NOTHING: Final = 0
@@ -60,33 +67,40 @@ if hasattr(os, "register_at_fork"):
 
 
 class Board:
-    """One side's view. A child's board has room for one batch at a time, and starts empty with each."""
+    """One side's view.
+
+    Items are numbered from the first that the child is sent to the last, and no number comes twice. There is room for
+    two batches: each has a half of the bytes in turn, and the third is sent when all of the first was read.
+    """
 
     def __init__(self, array: Any) -> None:
         whole = memoryview(array).cast("B")
-        counters, status, seconds, lengths = 24, ITEMS, 8 * ITEMS, 8 * ITEMS
         at = [0]
-        for size in (counters, seconds, lengths, status, SPACE):
+        for size in (32, 8 * SLOTS, 4 * SLOTS, 4 * SLOTS, SLOTS, 2 * HALF):
             at.append(at[-1] + size)
         self._counters = whole[at[0] : at[1]].cast("Q")
         self._seconds = whole[at[1] : at[2]].cast("d")
-        self._lengths = whole[at[2] : at[3]].cast("Q")
-        self._status = whole[at[3] : at[4]]
-        self._space = whole[at[4] : at[5]]
+        self._starts = whole[at[2] : at[3]].cast("I")
+        self._lengths = whole[at[3] : at[4]].cast("I")
+        self._status = whole[at[4] : at[5]]
+        self._space = whole[at[5] : at[6]]
         self._written = 0
+        self._full = HALF
 
     @staticmethod
     def array(context: BaseContext) -> Any:
-        """Memory for one, to be given to a child that is started."""
+        """Memory for a board, to be handed to the process when it starts."""
         return context.RawArray("B", BYTES)
 
     # -- the parent ----------------------------------------------------------------------------
 
-    def reset(self, count: int) -> None:
-        """Before a batch of so many items is sent."""
-        self._counters[BEGUN] = self._counters[DONE] = 0
-        self._counters[LIMIT] = count
-        self._written = 0
+    def lift(self) -> None:
+        """Let the child begin whatever it is sent: it is through with all it was sent before."""
+        self._counters[LIMIT] = NONE_BACK
+
+    def announce(self, end: int) -> None:
+        """All before that number are about to be sent: the child is not to say that it has nothing to do."""
+        self._counters[SENT] = end
 
     @property
     def begun(self) -> int:
@@ -94,54 +108,80 @@ class Board:
 
     @property
     def done(self) -> int:
-        done = self._counters[DONE]
-        _fence()  # what stands on the board about those is read after this
-        return done
+        return self._counters[DONE]
 
     def cut(self, least: int) -> tuple[int, int]:
-        """Let the child begin no more items, but the first `least` ones.
+        """Let the child begin no more items, but those before number `least`.
 
-        How many are certainly its own, and how many may be: it may have begun one more before it saw the limit.
+        Before which number are certainly its own, and before which may be: it may have begun one more before it saw the
+        limit.
         """
         limit = min(self._counters[LIMIT], max(least, self._counters[BEGUN]))  # once lowered it stays
         self._counters[LIMIT] = limit
         _fence()
         return limit, max(limit, self._counters[BEGUN])
 
-    def is_here(self, number: int, posted: Container[int]) -> bool:
-        """Whether all about an item that is done is on the board, or was posted."""
-        return self._status[number] < POSTED or number in posted
+    def read(self, first: int, end: int, posted: Container[int]) -> list[tuple[int, float]]:
+        """What became of each item from the one to before the other, and how long it ran: as far as it is done, and all
+        about it is on the board or was posted."""
+        end = min(end, self._counters[DONE])
+        _fence()  # what stands on the board about those is read after this
+        found: list[tuple[int, float]] = []
+        if end > first:
+            statuses, seconds = self._status, self._seconds
+            for number in range(first, end):
+                slot = number % SLOTS
+                status = statuses[slot]
+                if status >= POSTED and number not in posted:
+                    break
+                found.append((status, seconds[slot]))
+        return found
 
-    def read(self, number: int) -> tuple[int, float, memoryview]:
-        """What became of an item that is done, how long it ran, and what was written about it."""
-        length = self._lengths[number]
-        start, self._written = self._written, self._written + length
-        return self._status[number], self._seconds[number], self._space[start : start + length]
+    def written(self, number: int) -> memoryview:
+        """What was written about an item that is done."""
+        slot = number % SLOTS
+        start = self._starts[slot]
+        return self._space[start : start + self._lengths[slot]]
 
     # -- the child -----------------------------------------------------------------------------
 
+    def is_all(self, end: int) -> bool:
+        """Whether nothing more comes than what is before that number, as far as is known."""
+        return self._counters[SENT] <= end
+
+    def turn(self, number: int) -> bool:
+        """A batch begins with that item: its bytes go to the other half. False if it was taken back."""
+        self._written = 0 if self._full > HALF else HALF
+        self._full = self._written + HALF
+        return self._counters[LIMIT] > number
+
     def begin(self, number: int) -> bool:
         """Begin that item; False if it was taken back."""
-        if number == 0:
-            self._written = 0
-        self._counters[BEGUN] = number + 1
-        _fence()
-        if self._counters[LIMIT] > number:
+        counters, lock = self._counters, _lock
+        counters[BEGUN] = number + 1
+        lock.acquire()  # a fence, written out, as it is in `end`
+        lock.release()
+        if counters[LIMIT] > number:
             return True
-        self._counters[BEGUN] = number
+        counters[BEGUN] = number
         return False
 
     def has_room(self, length: int) -> bool:
-        return self._written + length <= SPACE
+        return self._written + length <= self._full
 
-    def end(self, number: int, status: int, seconds: float, data: bytes = b"") -> None:
-        """Write down what became of the item that was begun, with what there is room for."""
-        length = len(data)
-        if length:
-            self._space[self._written : self._written + length] = data
-            self._written += length
-        self._lengths[number] = length
-        self._status[number] = status
-        self._seconds[number] = seconds
-        _fence()  # whoever finds it done finds the above
+    def write(self, number: int, data: bytes) -> None:
+        """Write down what became of an item that has ended."""
+        slot = number % SLOTS
+        start = self._starts[slot] = self._written
+        self._written = start + len(data)
+        self._lengths[slot] = len(data)
+        self._space[start : self._written] = data
+
+    def end(self, number: int, status: int, seconds: float) -> None:
+        """The item that was begun has ended so, and what there is to write about it was written, or posted."""
+        slot, lock = number % SLOTS, _lock
+        self._status[slot] = status
+        self._seconds[slot] = seconds
+        lock.acquire()  # whoever finds it done finds the above
+        lock.release()
         self._counters[DONE] = number + 1

@@ -29,7 +29,7 @@ from workpool._worker import Worker
 from workpool.errors import NotPicklable
 from workpool.workers.board import FAILED, NOTHING, POSTED, RESULT, Board
 from workpool.workers.crossing import Refused, dumps, dumps_error
-from workpool.workers.wire import Kind, Message, Reader, parts, receive, send
+from workpool.workers.wire import WANTED, Kind, Message, Reader, attempt_in, parts, send
 
 __all__ = ["CANCEL", "DUMP", "Setup", "main", "serve"]
 
@@ -71,12 +71,10 @@ def serve(
         if setup.initializer is not None:
             setup.initializer(*setup.initargs)
     except BaseException as error:
-        line.send(Kind.UNFIT, 0, "".join(traceback.format_exception(error)).encode())
+        line.send(Kind.UNFIT, "".join(traceback.format_exception(error)).encode())
         return
-    line.send(Kind.READY, 0)
-    bench = _Bench(line, Board(array), setup.process)
-    for message in receive(Reader(sock)):
-        bench.run(message)
+    line.send(Kind.READY)
+    _Bench(line, Board(array), setup.process, me).work(Reader(sock))
 
 
 def _leave_signals_to_the_parent() -> None:
@@ -100,9 +98,10 @@ class _Line:
         self._sock = sock
         self._lock = threading.Lock()
 
-    def send(self, kind: Kind, number: int, *bodies: bytes) -> None:
+    def send(self, kind: Kind, *bodies: bytes, number: int = 0) -> None:
+        message = parts(kind, *bodies, number=number)
         with self._lock:
-            send(self._sock, parts(kind, number, *bodies))
+            send(self._sock, message)
 
 
 class _Me:
@@ -110,6 +109,12 @@ class _Me:
 
     def __init__(self) -> None:
         self._queue: ControlledQueue[Any] | None = None
+        self._worker: Worker[Any] | None = None
+
+    def running(self, attempt: int) -> None:
+        """What runs now is that attempt."""
+        if self._worker is not None:
+            self._worker.attempt = attempt
 
     def introduce(self, setup: Setup) -> None:
         queue: ControlledQueue[Any] = ControlledQueue(setup.pool, Fifo(1), 1, SYSTEM, None)
@@ -119,6 +124,7 @@ class _Me:
         queue.arrive(worker, threading.get_ident())
         enter(Context(queue, worker))
         self._queue = queue
+        self._worker = worker
 
     def cancel(self) -> None:
         if self._queue is not None:
@@ -136,7 +142,7 @@ def _listen(control: socket.socket, line: _Line, me: _Me, gone: Callable[[], obj
             if word == CANCEL:
                 me.cancel()
             elif word == DUMP:
-                line.send(Kind.STACK, 0, stack_of_main().encode())
+                line.send(Kind.STACK, stack_of_main().encode())
     finally:
         control.close()
         if gone is not None:
@@ -157,7 +163,7 @@ class _ToParent(logging.handlers.QueueHandler):
             said = record.getMessage()
             plain = logging.LogRecord(record.name, record.levelno, record.pathname, record.lineno, said, None, None)
             data = pickle.dumps(plain)
-        self._line.send(Kind.LOG, 0, data)
+        self._line.send(Kind.LOG, data)
 
 
 def _log_to_parent(line: _Line, setup: Setup) -> None:
@@ -174,46 +180,70 @@ def _log_to_parent(line: _Line, setup: Setup) -> None:
 class _Bench:
     """Where items run."""
 
-    def __init__(self, line: _Line, board: Board, process: Callable[[Any], Any]) -> None:
+    def __init__(self, line: _Line, board: Board, process: Callable[[Any], Any], me: _Me) -> None:
         self._line = line
+        self._me = me
         self._board = board
         self._process = process
 
-    def run(self, message: Message) -> None:
-        """Run a batch: `number` bytes say of each whether its result is wanted, the rest is the items."""
-        count = message.number
+    def work(self, reader: Reader) -> None:
+        """Run what comes until the parent closes the socket, and say so when there is nothing more to run."""
+        while (message := reader.read()) is not None:
+            self._run(message)
+            end = message.number + message.items
+            if self._board.is_all(end):
+                self._line.send(Kind.END, number=end)
+
+    def _run(self, message: Message) -> None:
+        """Run a batch: a note of one byte for each item, the rest is the items."""
+        count = message.items
+        number = message.number
         view = memoryview(message.body)
-        wanted = view[:count].tobytes()
+        notes = view[:count].tobytes()
         items: list[Any] = pickle.loads(view[count:])
         view.release()
-        run = self._run_pickled if message.kind == Kind.PICKLES else self._process
-        begin = self._board.begin
-        for number in range(count):
+        if self._board.turn(number):
+            run = self._run_pickled if message.kind == Kind.PICKLES else self._process
+            self._run_all(number, run, items, notes)
+
+    def _run_all(self, number: int, run: Callable[[Any], Any], items: list[Any], notes: bytes) -> None:
+        """The path of every item. The end of one is the start of the next: the clock is read once for each."""
+        begin, end = self._board.begin, self._board.end
+        items.reverse()
+        before = None
+        began = perf_counter()
+        for note in notes:
             if not begin(number):
-                break
-            item, items[number] = items[number], None
-            self._run_one(number, run, item, bool(wanted[number]))
-            del item
-        self._line.send(Kind.END, 0)
+                return
+            status = NOTHING
+            if note != before:
+                self._me.running(attempt_in(note))
+                before = note
+            try:
+                result = run(items.pop())
+                at = after = perf_counter()
+                if note & WANTED and result is not None:
+                    status = self._tell(number, RESULT, dumps("result", result))
+                    after = perf_counter()
+            except BaseException as error:
+                at = perf_counter()
+                status = self._tell(number, FAILED, dumps_error(error))
+                after = perf_counter()
+            result = None  # it is not to live on while the next item runs
+            end(number, status, at - began)
+            began = after
+            number += 1
+
+    def _tell(self, number: int, status: int, data: bytes) -> int:
+        """Say what became of an item, on the board if there is room for it."""
+        if self._board.has_room(len(data)):
+            self._board.write(number, data)
+            return status
+        self._line.send(Kind.POST, data, number=number)
+        return status + POSTED
 
     def _run_pickled(self, pickled: bytes) -> Any:
         item = pickle.loads(pickled)
         if isinstance(item, Refused):
             raise NotPicklable(item.why)
         return self._process(item)
-
-    def _run_one(self, number: int, run: Callable[[Any], Any], item: Any, wanted: bool) -> None:
-        status, data = NOTHING, b""
-        began = perf_counter()
-        try:
-            result = run(item)
-            seconds = perf_counter() - began
-            if wanted and result is not None:
-                status, data = RESULT, dumps("result", result)
-        except BaseException as error:
-            seconds = perf_counter() - began
-            status, data = FAILED, dumps_error(error)
-        if data and not self._board.has_room(len(data)):
-            self._line.send(Kind.POST, number, data)
-            status, data = status + POSTED, b""
-        self._board.end(number, status, seconds, data)

@@ -13,6 +13,7 @@ import threading
 import warnings
 import weakref
 from collections.abc import Callable
+from itertools import count
 from multiprocessing.connection import wait as wait_for
 from typing import Any, Final
 
@@ -31,20 +32,18 @@ _starting = threading.Lock()
 """Held while a process starts, or is looked after: `multiprocessing` is not made for several threads. And so that no
 fork copies the end of a socket that is meant for another child, which would keep that from ever seeing it close."""
 
-_listing = threading.Lock()
-
 _ends: Final[weakref.WeakSet[socket.socket]] = weakref.WeakSet()
 """This process's ends of all sockets, for a forked child to close: else no other child would see them close."""
 
 
-def _renew_locks() -> None:
-    """In a forked child: it was forked while a thread of the parent had one."""
-    global _starting, _listing
-    _starting, _listing = threading.Lock(), threading.Lock()
+def _renew_lock() -> None:
+    """In a forked child: it was forked while a thread of the parent had it."""
+    global _starting
+    _starting = threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_locks)
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 def context_for(start_method: str | None) -> Any:
@@ -74,13 +73,17 @@ def _preload() -> None:
         server.set_forkserver_preload([*names, child.__name__])
 
 
-_all: Final[weakref.WeakSet[Child]] = weakref.WeakSet()
+_all: Final[weakref.WeakValueDictionary[int, Child]] = weakref.WeakValueDictionary()
+"""By a number that none has again. Only ever read through `valuerefs`, which is one step: without a GIL others come and
+are collected while a WeakSet is gone through, which that does not bear."""
+
+_numbers: Final = count()
 
 
 def pids() -> list[int]:
     """The processes of all pools that have not ended, as far as was noticed. `multiprocessing` does not list them."""
-    with _listing:
-        return [child.pid for child in _all if not child.has_ended]
+    children = [reference() for reference in _all.valuerefs()]
+    return [child.pid for child in children if child is not None and not child.has_ended]
 
 
 def _forget(process: Any) -> None:
@@ -157,8 +160,7 @@ class Child:
         self._ended = ""
         self.sock.setblocking(False)
         self.reader = Reader(self.sock)
-        with _listing:
-            _all.add(self)
+        _all[next(_numbers)] = self
 
     @property
     def pid(self) -> int:

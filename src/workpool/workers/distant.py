@@ -1,8 +1,9 @@
 """Workers whose items run in a process or an interpreter: this side of it.
 
-Each has a thread here, and a socket of its own. A batch is sent and followed until its end, one batch at a time: so
-there is nothing to keep in order, and an item that was sent waits for nothing but the items of its batch. If those take
-longer than was expected, what the child has not begun is taken back, for whoever is idle.
+Each has a thread here, and a socket of its own. A batch is sent and followed until its end, and while it runs the next
+is sent ahead, if the queue has enough for all: so the child need not wait for its parent between two, and wakes it only
+when it has nothing more to do. What is sent is done in its order. If it takes longer than was expected, what the child
+has not begun is taken back, for whoever is idle; then nothing more is sent until the child is through with all of it.
 """
 
 from __future__ import annotations
@@ -20,15 +21,15 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 from workpool._control import ControlledQueue
 from workpool._fate import Hooks
-from workpool._worker import Worker
+from workpool._worker import Worker, attempt_of
 from workpool.errors import NotPicklable, WorkerDied
 from workpool.workers import board, child
 from workpool.workers.crossing import PROTOCOL, Refused, dumps, loads_error
 from workpool.workers.doorbell import Doorbell
-from workpool.workers.seats import KILLED, Chair, Hand, Outcome, Plan, SeatUnfit
+from workpool.workers.seats import KILLED, SPAN, Chair, Hand, Outcome, Plan, SeatUnfit
 from workpool.workers.settings import Interpreters, Processes
 from workpool.workers.threads import Threads
-from workpool.workers.wire import Kind, Message, Reader, parts, send
+from workpool.workers.wire import Kind, Message, Reader, note, parts, send
 from workpool.workers.wrapping import late
 
 __all__ = ["Distant", "DistantSeat", "DistantWorkers"]
@@ -42,6 +43,12 @@ PATIENCE: Final = 0.002
 
 LEAVE: Final = 1.0
 """Seconds that a child has to end, when it is told to, before it is killed."""
+
+SHORTEST: Final = 0.0002
+"""Seconds between two looks at the board. No reason for this number, but that a look costs a tenth of it."""
+
+SELECTABLE: Final = 1024
+"""File descriptors from this on `select` does not take."""
 
 AT_ONCE: Final = 100
 """So many messages are seen to before the bell and the board are looked at again."""
@@ -186,12 +193,11 @@ class DistantSeat(Generic[T]):
         self._child = child
         self._bell = bell
         self._board = child.board
-        self._posted: dict[int, bytearray] = {}
+        self._board.lift()
+        self._posted: dict[int, bytes | bytearray] = {}
         self._stacks: SimpleQueue[str] = SimpleQueue()
         self._late: int | None = None
         """The item that took too long: the child was killed over it, or told to end early if nothing can kill it."""
-        self._through = False
-        """The child has said that it is through with the batch."""
         self.gone = False
         self._unsent: list[memoryview] = []
         self._wanted = select.POLLIN
@@ -201,11 +207,28 @@ class DistantSeat(Generic[T]):
         self._life = -1 if child.life is None else child.life.fileno()
         if child.life is not None:
             self._poll.register(child.life, select.POLLIN)
+        self._bell_fd = bell.fileno()
+        self._fds = [fd for fd in (child.sock.fileno(), self._bell_fd, self._life) if fd >= 0]
+        self._is_selectable = max(self._fds) < SELECTABLE
         self._dead = False
+        # Of items, by their numbers.
+        self._first = -worker.passed
+        """What number the first that the worker ever had would have."""
+        self._sent = 0
+        """Before this all were sent."""
+        self._front = 0
+        """Before this are those of the batch that the child is on; from this on, what was sent ahead."""
         self._kept = 0
-        """How many items of the batch are left to the child."""
-        self._outcomes: list[Outcome] = []
-        """What became of the first items of the batch."""
+        """Before this all are left to the child, or have ended."""
+        self._through = 0
+        """The child has said that it is through with all before this."""
+        self._certain = 0
+        """Before this all are the child's, when some were taken back."""
+        self._cut = False
+        """Some were taken back, and the child may not be through with them."""
+        self._due = 0.0
+        """When the batch that the child is on takes too long."""
+        self._pause = PATIENCE
 
     def wait_until_ready(self, limit: float | None) -> None:
         """Raises `SeatUnfit` if it ends instead, says why it cannot be, or takes longer than so many seconds."""
@@ -216,7 +239,8 @@ class DistantSeat(Generic[T]):
             ready.register(self._child.life, select.POLLIN)
         while True:
             left = None if until is None else max(0.0, until - perf_counter()) * 1000
-            if not (events := ready.poll(left)):
+            more = self._child.reader.has_message
+            if not (events := ready.poll(0 if more else left)) and not more:
                 self._child.end(0)
                 raise SeatUnfit(f"the {self._child.kind} was not ready within {limit:g} s", KILLED)
             self._note(events)
@@ -234,22 +258,15 @@ class DistantSeat(Generic[T]):
 
     # -- a batch -------------------------------------------------------------------------------
 
-    def run(self, hand: Hand[T]) -> None:
+    def run(self, hand: Hand[T], take_more: Callable[[], bool]) -> None:
         hand.begin()
-        entries = hand.entries
-        count = len(entries)
-        self._posted.clear()
-        self._through = False
-        self._board.reset(count)
-        wanted = bytes([entry[2] is not None for entry in entries])
-        kind, body = _packed([entry[0] for entry in entries])
-        self._send(parts(kind, count, wanted, body))
-        self._kept = count
-        self._outcomes.clear()
-        self._follow(hand)
-        if not self._through:
+        self._open()
+        self._dispatch(hand, 0)
+        self._follow(hand, take_more)
+        if self.gone:
             self._bury(hand)
-        hand.put_back(hand.left)
+        if hand.left:
+            hand.put_back(hand.left)
         if self._late is not None:  # it believes that it is to end
             self.gone = True
 
@@ -258,59 +275,138 @@ class DistantSeat(Generic[T]):
         self.gone = True
         if self._child.kill is not None:
             self._child.kill()
+            self._hear_out()
         self._bury(hand)
         hand.put_back(hand.left)
 
-    def _follow(self, hand: Hand[T]) -> None:
-        """Until the child is through with the batch, or gone."""
-        wait: float | None = PATIENCE
-        while self._is_on_it():
-            news = self._listen(wait)
-            done = self._board.done
-            self._read()
-            self._harvest(hand, done)
-            if self._is_on_it() and hand.is_late and self._late is None:
+    def _hear_out(self) -> None:
+        """It was killed: what it had said is heard to the last."""
+        if self._life >= 0:
+            ended = select.poll()
+            ended.register(self._life, select.POLLIN)
+            ended.poll(LEAVE * 1000)
+        self._dead = True
+        self._read()
+
+    def _open(self) -> None:
+        """The child has nothing more to begin, and nothing of its last items is in hand: what comes has new numbers."""
+        if self._cut:
+            self._cut = False
+            self._board.lift()
+        self._kept = self._sent
+        self._first = self._sent - self._worker.passed
+
+    def _dispatch(self, hand: Hand[T], start: int) -> None:
+        """Send what is in hand from there on.
+
+        It counts as the child's from before the first byte goes out: what it has not begun after all, its board says.
+        """
+        entries = hand.entries(start)
+        count = len(entries)
+        kind, body = _packed([entry[0] for entry in entries])
+        notes = bytes([note(entry[2] is not None, attempt_of(entry)) for entry in entries])
+        views = parts(kind, notes, body, number=self._sent, items=count)
+        self._sent = self._kept = self._sent + count
+        self._board.announce(self._sent)
+        self._send(self._unsent + views)
+        hand.sent()
+
+    def _follow(self, hand: Hand[T], take_more: Callable[[], bool]) -> None:
+        """Until the child is through with what it was sent, or gone."""
+        self._front = 0
+        until: float | None = self._send_ahead(hand, take_more)
+        while True:
+            self._listen(until)
+            self._harvest(hand)  # after whatever has read that it is through: all that is done is on the board now
+            if not self._is_on_it(hand):
+                return
+            if hand.is_late and self._late is None:
                 self._take_back(hand)
-                self._late = self._seen(hand)
+                self._late = self._seen
                 self._expire(hand)
-            if not news and wait is not None:
-                self._take_back(hand)
-                wait = None
-        if self._through:  # whatever has read that: all that is done is on the board now
-            self._harvest(hand, self._board.done)
+                until = 0.0  # that has listened, too
+            elif self._cut:
+                until = self._look_whether_it_runs(hand)
+            else:
+                until = self._send_ahead(hand, take_more)
 
-    def _is_on_it(self) -> bool:
-        return not (self._through or self.gone)
+    def _is_on_it(self, hand: Hand[T]) -> bool:
+        """The child may have something to do: of what was taken back it alone knows whether it had begun that."""
+        return not self.gone and self._through < self._sent and (self._cut or hand.left > 0)
 
-    def _seen(self, hand: Hand[T]) -> int:
-        """How many items of the batch have ended, and were settled."""
-        return self._kept - hand.left
+    def _send_ahead(self, hand: Hand[T], take_more: Callable[[], bool]) -> float:
+        """When the child is on its last batch, send the next. If it takes too long over that, take back what there is.
 
-    def _harvest(self, hand: Hand[T], done: int) -> None:
+        Gives the time when to look again: the child tells by itself only when it has nothing more to do.
+        """
+        now = perf_counter()
+        seen = self._seen
+        if seen >= self._front:
+            self._front = self._sent
+            self._due = now + PATIENCE
+        elif now >= self._due:
+            self._take_back(hand)
+            return now
+        if self._front == self._sent:
+            left = hand.left
+            if not left or self._unsent or not take_more():
+                return self._due
+            self._dispatch(hand, left)
+        return min(self._due, now + max(SHORTEST, min(SPAN, hand.expected * (self._front - seen))))
+
+    @property
+    def _seen(self) -> int:
+        """Before this item all have ended, and were settled; it is the first in hand."""
+        return self._first + self._worker.passed
+
+    def _harvest(self, hand: Hand[T]) -> None:
         """Settle what is done, as far as it is here: the message with a large result may still be on its way."""
-        seen = self._seen(hand)
-        while len(self._outcomes) < done and self._board.is_here(len(self._outcomes), self._posted):
-            self._outcomes.append(self._outcome(len(self._outcomes)))
-        if len(self._outcomes) > seen:
-            hand.ended(self._outcomes[seen:])
+        seen = self._seen
+        found = self._board.read(seen, self._kept, self._posted)
+        if not found:
+            return
+        outcomes: list[Outcome] = []
+        for number, (status, seconds) in enumerate(found, seen):
+            if status == board.NOTHING and number != self._late:
+                outcomes.append((True, seconds, None))
+            else:
+                outcomes.append(self._outcome(number, status, seconds))
+        hand.ended(outcomes)
+        if self._posted:
+            for number in range(seen, self._seen):
+                self._posted.pop(number, None)
 
     def _take_back(self, hand: Hand[T]) -> None:
-        """The batch takes too long: have what the child has not begun, but the first."""
-        seen = self._seen(hand)
-        certain, possible = self._board.cut(max(seen, 1))
-        left = min(self._kept, possible)
-        back, self._kept = self._kept - left, left
+        """The batch takes too long: have what the child has not begun, but the first that has not ended."""
+        seen = self._seen
+        self._certain, possible = self._board.cut(seen + 1)
+        self._cut = True
+        self._pause = PATIENCE
+        back = self._kept - min(self._kept, possible)
+        self._kept -= back
         hand.put_back(back)
-        if seen < min(certain, self._board.begun):
+
+    def _look_whether_it_runs(self, hand: Hand[T]) -> float | None:
+        """Once the item that holds up what was taken back is begun, its future is to say that it runs.
+
+        When to look again, less and less often; None: that need not be.
+        """
+        seen = self._seen
+        if self._board.begun > seen and self._certain > seen:  # else the child may yet find that it was taken back
             hand.running()
+            return None
+        self._pause *= 2
+        return perf_counter() + self._pause
 
     def _bury(self, hand: Hand[T]) -> None:
         """The child is gone. The item that it had begun fails: it may have killed it."""
         how = self._child.end(LEAVE)
-        self._harvest(hand, min(self._board.done, self._kept))
-        if min(self._board.begun, self._kept) > self._seen(hand):
+        self._harvest(hand)
+        if (lost := min(self._board.done, self._kept) - self._seen) > 0:  # they ended, and are not to run again
+            hand.ended([(False, 0.0, self._why(how))] * lost)
+        if min(self._board.begun, self._kept) > self._seen:
             seconds = max(0.0, self._queue.clock.now() - self._worker.began)
-            hand.ended([Outcome(False, seconds, self._why(how))])
+            hand.ended([(False, seconds, self._why(how))])
 
     def _why(self, how: str) -> Exception:
         if self._late is not None and self._queue.item_timeout is not None:
@@ -324,31 +420,24 @@ class DistantSeat(Generic[T]):
             self._child.tell(child.CANCEL)
             return
         self._child.tell(child.DUMP)
-        self._listen(LAST_WORDS)
-        self._read()
+        self._listen(perf_counter() + LAST_WORDS)
         hand.stuck(self._stacks.get() if not self._stacks.empty() else "")
         kill()
 
-    def _outcome(self, number: int) -> Outcome:
-        outcome = self._read_outcome(number)
+    def _outcome(self, number: int, status: int, seconds: float) -> Outcome:
         if number == self._late and self._queue.item_timeout is not None:
-            return Outcome(False, outcome.seconds, late(self._worker, self._queue.item_timeout))
-        return outcome
-
-    def _read_outcome(self, number: int) -> Outcome:
-        status, seconds, data = self._board.read(number)
-        if status >= board.POSTED:
-            data = memoryview(self._posted.pop(number))
-            status -= board.POSTED
+            return False, seconds, late(self._worker, self._queue.item_timeout)
         if status == board.NOTHING:
-            return Outcome(True, seconds, None)
+            return True, seconds, None
+        failed = status & board.FAILED
         try:
-            if status == board.FAILED:
-                return Outcome(False, seconds, loads_error(data))
-            return Outcome(True, seconds, pickle.loads(data))
+            data = self._posted[number] if status & board.POSTED else self._board.written(number)
+            if failed:
+                return False, seconds, loads_error(data)
+            return True, seconds, pickle.loads(data)
         except BaseException as error:
-            what = "an exception" if status == board.FAILED else "a result"
-            return Outcome(False, seconds, NotPicklable(f"{what} came back that cannot be unpickled here: {error}"))
+            what = "an exception" if failed else "a result"
+            return False, seconds, NotPicklable(f"{what} came back that cannot be unpickled here: {error}")
 
     # -- the socket ----------------------------------------------------------------------------
 
@@ -363,26 +452,36 @@ class DistantSeat(Generic[T]):
             self._poll.modify(self._child.sock, wanted)
             self._wanted = wanted
 
-    def _listen(self, seconds: float | None) -> bool:
-        """Wait for the child to say something; False if it did not within so many seconds (None: no limit)."""
-        until = None if seconds is None else perf_counter() + seconds
+    def _listen(self, until: float | None) -> None:
+        """See to what the child says, or has said. Wait for that, or the bell, until that time (None: for ever)."""
         while True:
-            left = None if until is None else max(0.0, until - perf_counter()) * 1000
-            events = self._poll.poll(left)
-            if not events:
-                return False
+            more = self._child.reader.has_message  # of a flood
+            events = self._wait(0.0 if more else None if until is None else max(0.0, until - perf_counter()))
+            if not events and not more:
+                return
             rang = self._note(events)
             if self._unsent:
                 self._send(self._unsent)
-            if rang or any(event & ~select.POLLOUT for _, event in events):
-                return True
+                if not (rang or more) and all(event == select.POLLOUT for _, event in events):
+                    continue
+            self._read()
+            return
+
+    def _wait(self, seconds: float | None) -> list[tuple[int, int]]:
+        """For one of all that can be waited for. `poll` counts milliseconds, which is too coarse for a fraction."""
+        if seconds is None or seconds > SPAN or self._unsent or not self._is_selectable:
+            return self._poll.poll(None if seconds is None else seconds * 1000)
+        ready, _, _ = select.select(self._fds, (), (), seconds)
+        return [(fd, select.POLLIN) for fd in ready]
 
     def _note(self, events: list[tuple[int, int]]) -> bool:
         """Whether the bell rang. And note whether the child is dead."""
         rang = False
         for fd, _ in events:
-            self._dead = self._dead or fd == self._life
-            rang = rang or fd == self._bell.fileno()
+            if fd == self._bell_fd:
+                rang = True
+            elif fd == self._life:
+                self._dead = True
         if rang:
             self._bell.answer()
         return rang
@@ -391,15 +490,17 @@ class DistantSeat(Generic[T]):
         """See to what the child has said so far; of a flood, to some. All of it, when it says no more."""
         reader = self._child.reader
         left = AT_ONCE
-        while not self._through and (left or self._dead) and (message := reader.read()) is not None:
+        while (left or self._dead) and (message := reader.read()) is not None:
             self._see_to(message)
             left -= 1
+            if message.kind == Kind.END and not (reader.has_more or self._dead):  # it seldom says more then
+                break
         if reader.ended or self._dead:
             self.gone = True
 
     def _see_to(self, message: Message) -> None:
         if message.kind == Kind.END:
-            self._through = True
+            self._through = message.number
         elif message.kind == Kind.POST:
             self._posted[message.number] = message.body
         elif message.kind == Kind.STACK:
@@ -410,9 +511,8 @@ class DistantSeat(Generic[T]):
     # -- between two batches -------------------------------------------------------------------
 
     def rest(self) -> None:
-        self._through = False
         while not self.gone:
-            if self._note(self._poll.poll()):
+            if self._note(self._poll.poll(0 if self._child.reader.has_message else None)):
                 return
             self._read()
 
@@ -434,7 +534,7 @@ def _pickled(item: object) -> bytes:
         return pickle.dumps(Refused(str(error)), PROTOCOL)
 
 
-def _log_here(pickled: bytearray) -> None:
+def _log_here(pickled: bytes | bytearray) -> None:
     """A record of the child's, as if it had been logged in this process. One that cannot be is dropped, with a word."""
     try:
         record: logging.LogRecord = pickle.loads(pickled)

@@ -15,6 +15,7 @@ from functools import partial
 from itertools import count
 from typing import Any, Generic, TypeVar
 
+from workpool._clock import sit
 from workpool._context import Context, entered
 from workpool._control import ControlledQueue
 from workpool._fate import Hooks, interrupted
@@ -40,9 +41,11 @@ class Inline(Driver[T]):
         self._woken: deque[_Seat[T]] = deque()
         self.offer = self.offer_waiting = self._offer
         queue.attend = partial(_attend, queue, self._woken)
+        queue.work_here = partial(_work_here, queue)
         queue.refuse_here = partial(_refuse_inside, queue.name, queue.workers)
 
     def _offer(self, item: T, future: ItemFuture[Any] | None) -> bool:
+        self._queue.recall()
         accepted = self._queue.offer(item, future)
         self._queue.attend()
         return accepted
@@ -129,6 +132,12 @@ def _attend(queue: ControlledQueue[T], woken: deque[_Seat[T]]) -> bool:
             break
         seat.serve()
     return True
+
+
+def _work_here(queue: ControlledQueue[Any], is_over: Callable[[], bool], timeout: float | None) -> None:
+    """Be the workers until that is so, as whoever waits for the pool is."""
+    until = None if timeout is None else queue.clock.now() + timeout
+    sit(queue.clock, partial(queue.waiting, is_over, lambda: until))
 
 
 def _refuse_inside(name: str, workers: dict[Worker[Any], None], what: str, _: str) -> None:

@@ -151,7 +151,7 @@ def _live(ends: tuple[socket.socket, socket.socket, socket.socket], memory: memo
         except BaseException as error:
             log.debug("the interpreter of worker %r ended", setup.worker, exc_info=True)
             try:
-                send(theirs, parts(Kind.UNFIT, 0, str(error).encode()))
+                send(theirs, parts(Kind.UNFIT, str(error).encode()))
             except OSError:  # nobody waits for it any more
                 return
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
+from itertools import islice
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from workpool._control import ControlledQueue
+from workpool._core.ledger import BOUNDS
 from workpool._fate import Hooks, failed, log_error, succeeded_for, tell_stuck
 from workpool._worker import FAILED, NONE, SUCCEEDED, Entry, Worker
 from workpool.errors import WorkerDied
@@ -24,8 +27,11 @@ KILLED: Final = 0.2
 SPAN: Final = 0.001
 """Seconds that a batch is to take."""
 
-MEMORY: Final = 1 / 64
-"""How much of the expected run time each item makes up anew."""
+MEMORY: Final = 64
+"""Of so many items the mean run time is what the next are expected to take; the last have more weight."""
+
+LONG: Final = 0.0015
+"""Seconds: items that are expected to take longer are not sent ahead. They would mostly be taken back."""
 
 
 class SeatUnfit(Exception):
@@ -36,13 +42,8 @@ class SeatUnfit(Exception):
         self.counts_for = counts_for
 
 
-class Outcome(NamedTuple):
-    """What became of an item over there."""
-
-    ok: bool
-    seconds: float
-    value: Any
-    """The result, or the exception."""
+Outcome = tuple[bool, float, Any]
+"""What became of an item over there: whether it succeeded, how many seconds it ran, and the result or the exception."""
 
 
 class Seat(Protocol[T]):
@@ -51,8 +52,11 @@ class Seat(Protocol[T]):
     gone: bool
     """It has to be replaced before the next batch."""
 
-    def run(self, hand: Hand[T]) -> None:
-        """Run what is in hand, and say there what became of it. Then nothing is in hand: it ended, or was put back."""
+    def run(self, hand: Hand[T], take_more: Callable[[], bool]) -> None:
+        """Run what is in hand, and say there what became of it. Then nothing is in hand: it ended, or was put back.
+
+        `take_more` takes another batch to be sent ahead, before the one that runs has ended; False: it did not.
+        """
 
     def abort(self, hand: Hand[T]) -> None:
         """End it, after something has failed here; then as after `run`."""
@@ -72,15 +76,22 @@ class Hand(Generic[T]):
         self._worker = worker
         self._hooks = hooks
         self.expected = 0.0
-        """Seconds that an item takes, of late."""
-        self.count = 0
-        """How many have ended."""
+        """Seconds that an item takes, of late; 0.0 before the first has ended."""
+        self._known = 0
+        """Of how many that is the mean: of the first, each makes up as much of it."""
 
     @property
-    def entries(self) -> list[Entry[T]]:
+    def count(self) -> int:
+        """How many have ended. Counted with the fate of each, in one section."""
+        return self._worker.passed
+
+    def entries(self, start: int = 0, stop: int | None = None) -> list[Entry[T]]:
+        """Those from the one to before the other."""
         worker = self._worker
         entry = worker.entry
-        return [] if entry is None else [entry, *worker.ahead]
+        found = [] if entry is None or start else [entry]
+        found += islice(worker.ahead, max(0, start - 1), None if stop is None else stop - 1)
+        return found
 
     @property
     def left(self) -> int:
@@ -92,46 +103,63 @@ class Hand(Generic[T]):
         """The first of them may run from now on. Until now it has waited for its seat."""
         self._queue.begin(self._worker, self._queue.clock.now())
 
+    def sent(self) -> None:
+        """They are on their way. Who waits for their slots in the queue is woken only now: the two threads would fight
+        for the interpreter."""
+        self._queue.grant()
+
     def ended(self, outcomes: Sequence[Outcome]) -> None:
         """The first items in hand have ended thus, in their order."""
-        if self._worker.given_up:
+        worker = self._worker
+        if worker.given_up or not outcomes:
             return
-        quiet = 0
-        began = self._queue.clock.now() - sum(outcome.seconds for outcome in outcomes)
-        for entry, outcome in zip(self.entries, outcomes, strict=False):  # fewer, if they were given up meanwhile
-            self.count += 1
-            self._worker.tally.waited(max(0.0, began - entry[1]))
-            began += outcome.seconds
-            self.expected += (outcome.seconds - self.expected) * MEMORY
-            if outcome.ok and entry[2] is None:
-                self._worker.tally.succeeded(outcome.seconds)
+        quiet, tally, known, expected = 0, worker.tally, self._known, self.expected
+        began = self._queue.clock.now() - sum([seconds for _, seconds, _ in outcomes])
+        # There are fewer entries if they were given up meanwhile.
+        for entry, outcome in zip(self.entries(0, len(outcomes)), outcomes, strict=False):
+            ok, seconds, _ = outcome
+            waited = max(began - entry[1], 0.0)
+            tally.wait[bisect_left(BOUNDS, waited)] += 1  # written out, as in the loop for one item at a time
+            tally.wait_sum += waited
+            began += seconds
+            if known < MEMORY:
+                known += 1
+            expected += (seconds - expected) / known
+            if ok and entry[2] is None:
+                tally.success[bisect_left(BOUNDS, seconds)] += 1
+                tally.success_sum += seconds
+                if self._queue.learns:
+                    self._queue.learn(seconds)
                 quiet += 1
-            else:
-                self._queue.settle_untold(self._worker, SUCCEEDED, quiet)
+                continue
+            if quiet:
+                self._queue.settle_untold(worker, SUCCEEDED, quiet)
                 quiet = 0
-                self._settle(entry, outcome)
+            self._settle(entry, outcome)
         if quiet:
-            self._queue.settle_untold(self._worker, SUCCEEDED, quiet)
-        self._worker.began = self._queue.clock.now()
+            self._queue.settle_untold(worker, SUCCEEDED, quiet)
+        self._known, self.expected = known, expected
+        worker.began = self._queue.clock.now()
 
     def _settle(self, entry: Entry[T], outcome: Outcome) -> None:
         queue, worker, future = self._queue, self._worker, entry[2]
-        worker.began = queue.clock.now() - outcome.seconds
-        if future is not None and not future.running():
-            future.set_running_or_notify_cancel()
-        if not outcome.ok:
-            failed(queue, worker, self._hooks, outcome.value)
-            if future is None:
+        ok, seconds, value = outcome
+        worker.began = queue.clock.now() - seconds
+        if future is not None:
+            future.tell_running()
+        if not ok:
+            failed(queue, worker, self._hooks, value)
+            if worker.fate == FAILED:
                 queue.settle_untold(worker, FAILED, 1)
                 worker.fate = NONE
         elif future is not None:
-            succeeded_for(queue, worker, future, outcome.value)
+            succeeded_for(queue, worker, future, value)
 
     def running(self) -> None:
         """The first item in hand runs, and has for a while."""
         entry = self._worker.entry
-        if entry is not None and entry[2] is not None and not entry[2].running():
-            entry[2].set_running_or_notify_cancel()
+        if entry is not None and entry[2] is not None:
+            entry[2].tell_running()
 
     @property
     def is_late(self) -> bool:
@@ -164,6 +192,13 @@ class Plan:
         self.failures = 0.0
         """How many seats could not be opened, since the last that could."""
 
+    def sends_ahead(self, expected: float) -> bool:
+        """Whether a batch is sent before the one before it has ended, so that a child need not wait for its next.
+
+        Not if it was said how many are sent at once, and not before it is known how long an item takes.
+        """
+        return self.batch is None and 0 < expected < LONG
+
     def depth(self, before: int, expected: float) -> int:
         """How many items the next batch has. Of items that take long, one: none is to wait for another while a worker
         may be idle."""
@@ -190,8 +225,8 @@ class Chair(Generic[T]):
         self._plan = plan
         self._open_seat = open_seat
         self._hand = Hand(queue, worker, hooks)
-        self._left: int | None = None
-        """How many more items the seat may have; None: any number."""
+        self._last: int | None = None
+        """How many items of the worker's have ended when the seat is to be replaced; None: it never is."""
         self._seat: Seat[T] | None = None
         self._aborted = False
         """It was told to settle what it has done, after something failed here: only once."""
@@ -211,6 +246,7 @@ class Chair(Generic[T]):
     def _clear(self) -> None:
         """After something failed here in the middle of a batch: the seat has to go, and say what it has done."""
         hand = self._hand
+        self._queue.grant()
         if not hand.left:
             return
         if self._seat is not None and not self._aborted:
@@ -218,7 +254,7 @@ class Chair(Generic[T]):
             self._seat.abort(hand)
         if hand.left:  # that has failed, too: nothing is known of them but that they may have begun
             lost = WorkerDied(f"what became of it in worker {self._worker.name!r} is not known")
-            hand.ended([Outcome(False, 0.0, lost)] * hand.left)
+            hand.ended([(False, 0.0, lost)] * hand.left)
         self._close()
 
     def _work(self) -> None:
@@ -244,18 +280,33 @@ class Chair(Generic[T]):
     def _run_batch(self) -> None:
         seat = self._ready()
         if seat is None:
-            self._hand.put_back(1)
+            self._hand.put_back(self._hand.left)
             return
-        depth = self._depth if self._left is None else min(self._depth, self._left)
-        if depth > 1:
-            self._queue.take_ahead(self._worker, depth - 1)
-        before = self._hand.count
-        seat.run(self._hand)
+        self._take_ahead(self._depth - 1)
+        seat.run(self._hand, self._take_more)
         self._depth = self._plan.depth(self._depth, self._hand.expected)
-        if self._left is not None:
-            self._left -= self._hand.count - before
-            if self._left <= 0:
-                self._close()
+        if self._last is not None and self._hand.count >= self._last:
+            self._close()
+
+    def _take_more(self) -> bool:
+        """Take what is to be sent ahead of the end of a batch, of a queue that has enough for all workers."""
+        hand = self._hand
+        before = hand.left
+        if not (before and self._queue.has_share() and self._plan.sends_ahead(hand.expected)):
+            return False
+        self._depth = self._plan.depth(self._depth, hand.expected)
+        self._take_ahead(self._depth)
+        return hand.left > before
+
+    def _take_ahead(self, most: int) -> None:
+        if self._last is not None:
+            most = min(most, self._last - self._hand.count - self._hand.left)
+        if most > 0 and self._queue.has_share():
+            before = len(self._worker.ahead)
+            self._queue.take_ahead(self._worker, most, self._queue.clock.now())
+            if self._queue.is_judged:
+                self._queue.judge_ahead(self._worker, before)
+                self._queue.grant()  # if nothing of it is left, nothing will be sent
 
     def _ready(self) -> Seat[T] | None:
         """The seat, or a new one in the place of one that is gone. None: it could not be opened."""
@@ -265,7 +316,8 @@ class Chair(Generic[T]):
             try:
                 self._seat = self._open_seat()
                 self._aborted = False
-                self._left = self._plan.max_items
+                most = self._plan.max_items
+                self._last = None if most is None else self._hand.count + most
                 self._plan.failures = 0
             except SeatUnfit as why:
                 self._plan.failures += why.counts_for

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from workpool._arguments import check_initializer, checked_count, checked_limit
+from workpool._arguments import check_initializer
+from workpool._checked import checked_count, checked_limit
 from workpool._interpreter import GIL
 
 __all__ = ["MOST", "Interpreters", "Processes"]
@@ -30,7 +31,8 @@ class Processes:
     """How a process starts; None: "forkserver" where there is one, else "spawn". With "fork" it is a copy of this
     process, in which threads run: a lock that one of them holds at that moment stays locked in the copy for ever."""
     batch: int | None = None
-    """How many items a process is sent at once, at most 256; None: as many as take it about a millisecond."""
+    """How many items a process is sent at once, at most 256; None: as many as take it about a millisecond, and as many
+    ahead of their turn while the queue has enough for all workers. With a number, none is sent ahead."""
     max_items: int | None = None
     """After how many items a process is replaced by a new one; None: never."""
     start_timeout: float | None = 60.0
@@ -57,7 +59,7 @@ class Interpreters:
     """
 
     batch: int | None = None
-    """How many items an interpreter is sent at once, at most 256; None: as many as take it about a millisecond."""
+    """How many items an interpreter is sent at once, at most 256; None: as for `Processes`."""
     initializer: Callable[..., object] | None = None
     """Called with `initargs` in each interpreter before its first item. If it raises, the interpreter cannot start;
     three such in a row stop the pool."""

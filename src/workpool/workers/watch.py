@@ -127,7 +127,8 @@ class Watch(Generic[T]):
             tell_stuck(self._queue, self._hooks, item, seconds, stack)
             if future is None:
                 tell_failed(self._queue, worker, self._hooks, item, error)
-            else:
+            self._queue.tell_dead(entry, error)
+            if future is not None:
                 future.set_exception(error)
         except InvalidStateError:  # it was told otherwise by a stop
             pass

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 def wrapped(queue: ControlledQueue[T], worker: Worker[T], process: Callable[[T], Any]) -> Callable[[T], Any]:
     """The function for this worker: with carried context variables, and within the time that an item has."""
-    if queue.carry is not None:
+    if queue.carries_context:
         process = Within(queue, worker, process).run
     if queue.item_timeout is not None:
         process = Timed(queue, worker, process, queue.item_timeout).run
@@ -28,7 +28,7 @@ def wrapped_async(
     queue: ControlledQueue[T], worker: Worker[T], process: Callable[[T], Awaitable[Any]]
 ) -> Callable[[T], Awaitable[Any]]:
     """The same for one that is awaited."""
-    if queue.carry is not None:
+    if queue.carries_context:
         process = Within(queue, worker, process).run_async
     if queue.item_timeout is not None:
         process = Timed(queue, worker, process, queue.item_timeout).run_async
