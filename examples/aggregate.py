@@ -46,7 +46,7 @@ def summarize(path: str) -> Summary:
     summary = Summary(files=1)
     try:
         tree = ast.parse(Path(path).read_bytes())
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, OSError):
         return Summary(files=1, unreadable=1)
     for node in ast.walk(tree):
         _count(node, path, summary)

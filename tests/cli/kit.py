@@ -293,7 +293,7 @@ for request in map(json.loads, sys.stdin):
         for number, stream in enumerate(streams):
             os.dup2(stream.fileno(), number)
         os.chdir(request["folder"])
-        code = main(["run", *request["arguments"]])
+        code = main(request["arguments"])
         sys.stderr.flush()
         os._exit(code)
     _, status = os.waitpid(child, 0)
@@ -308,7 +308,8 @@ class Nursery:
     For the many cases of which each is a run to the end; `run` is how it is really started.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, subcommand: str = "run") -> None:
+        self._subcommand = subcommand
         self._process = subprocess.Popen(
             [sys.executable, "-c", NURSERY], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -316,7 +317,8 @@ class Nursery:
     def run(self, folder: Path, *arguments: object, stdin: bytes = b"") -> Ended:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        request = {"folder": str(folder), "arguments": [*map(str, arguments)], "stdin": stdin.decode("latin-1")}
+        words = [self._subcommand, *map(str, arguments)]
+        request = {"folder": str(folder), "arguments": words, "stdin": stdin.decode("latin-1")}
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         ready, _, _ = select.select([self._process.stdout], [], [], SECONDS)

@@ -107,7 +107,7 @@ def test_a_result_that_comes_after_the_end_is_not_written() -> None:
     flight = {seq: Line(seq, "-", seq + 1, b"x\n") for seq in range(4)}
     ours, theirs = os.pipe()
     settled: list[int] = []
-    writer = Writer(Sink(theirs, "a pipe"), None, flight, ordered=True, settled=settled.append, lost=print)
+    writer = Writer(Sink(theirs, "a pipe"), None, flight, set(), ordered=True, settled=settled.append, lost=print)
     writer.post(Done(flight[3], b"3\n", None))
     writer.post(Done(flight[1], None, "ValueError"))
     writer.finish()
@@ -124,7 +124,7 @@ def test_a_result_that_comes_after_the_end_is_not_written() -> None:
 def test_a_line_that_a_stop_cancelled_is_left_and_holds_up_no_other() -> None:
     flight = {seq: Line(seq, "-", seq + 1, b"x\n") for seq in range(3)}
     ours, theirs = os.pipe()
-    writer = Writer(Sink(theirs, "a pipe"), None, flight, ordered=True, settled=lambda _: None, lost=print)
+    writer = Writer(Sink(theirs, "a pipe"), None, flight, set(), ordered=True, settled=lambda _: None, lost=print)
     for seq, cut in ((2, False), (0, False), (1, True)):
         writer.post(Done(flight[seq], None if cut else b"%d\n" % seq, None, cut))
     writer.finish()

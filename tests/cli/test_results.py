@@ -121,9 +121,9 @@ def test_failures_have_their_line_numbers(nursery: Nursery, folder: Path, functi
     ended = nursery.run(folder, f"{functions}:odd", "one", "two", "--failed", "failed.jsonl", "--ordered")
     assert (ended.code, ended.out) == (1, b"0\n2\n")
     assert [json.loads(line) for line in lines((folder / "failed.jsonl").read_bytes())] == [
-        {"file": "one", "line": 2, "input": "1", "error": "ValueError: 1 is odd"},
-        {"file": "one", "line": 3, "input": "x", "error": f"not {JSON_ERROR}"},
-        {"file": "two", "line": 2, "input": "3", "error": "ValueError: 3 is odd"},
+        {"file": "one", "line": 2, "input": "1", "error": "ValueError: 1 is odd", "attempts": 1},
+        {"file": "one", "line": 3, "input": "x", "error": f"not {JSON_ERROR}", "attempts": 1},
+        {"file": "two", "line": 2, "input": "3", "error": "ValueError: 3 is odd", "attempts": 1},
     ]  # fmt: skip
     check_summary(ended, processed=5, failed=3)
     assert "failed.jsonl" in ended.err

@@ -1,7 +1,7 @@
 """What a process runs for each line; and how what became of it comes back.
 
 Rules: only what pickles crosses. The function goes as the text that names it, and is imported over there on first use,
-from where it was found here. A result comes back as JSON, a failure as the sentence that says why.
+from where it was found here. A result comes back as JSON, a failure as the sentence that says why, and what it means.
 """
 
 from __future__ import annotations
@@ -9,17 +9,28 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable
-from concurrent.futures import Future
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from workpool.cli.output import Done
-from workpool.cli.target import Explained, decoder, encode, explain, find
-from workpool.errors import ItemAbandoned
+from workpool.cli.ending import Meaning, meaning
+from workpool.cli.target import Explained, decoder, encoded, explain, find
 from workpool.sources.lines import Line
 
-__all__ = ["Away", "tell"]
+__all__ = ["Away", "Told"]
+
+
+class Told(Explained):
+    """What comes back for a line that failed over there, where the exception itself may not pickle."""
+
+    def __init__(self, text: str, seq: int, means: Meaning) -> None:
+        super().__init__(text)
+        self.seq = seq
+        """Of the line."""
+        self.means = means
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (str(self), self.seq, self.means))
 
 
 def _ignore(_: int, __: FrameType | None) -> None:
@@ -41,7 +52,7 @@ class Away:
                 self._work = self._prepared()
             return self._work(line)
         except BaseException as error:
-            raise Explained(explain(error)) from None
+            raise Told(explain(error), line.seq, meaning(error)) from None
 
     def _prepared(self) -> Callable[[Line], bytes | None]:
         signal.signal(signal.SIGHUP, _ignore)  # a terminal tells every process; the parent decides
@@ -51,19 +62,6 @@ class Away:
         decode = decoder(function, self._target)
 
         def work(line: Line) -> bytes | None:
-            result = function(decode(line.text))
-            return None if result is None else encode(result) + b"\n"
+            return encoded(function(decode(line.text)))
 
         return work
-
-
-def tell(post: Callable[[Done], object], line: Line, future: Future[Any]) -> None:
-    """Post what became of a line; nothing if the pool handed it back: then it is left."""
-    if future.cancelled():
-        return
-    error = future.exception()
-    if error is None:
-        post(Done(line, future.result(), None))
-    else:
-        cut = isinstance(error, ItemAbandoned)  # by a stop: no fault of the line, which is left, and may have run
-        post(Done(line, None, None if cut else explain(error), cut))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any
 
 import click
 
 from workpool.cli.run import Options, run
+from workpool.cli.simulating import SimulateOptions, simulate_command
 from workpool.cli.wrong import Wrong
 from workpool.pool import DEFAULT_QUEUE_SIZE, DEFAULT_STOP_TIMEOUT, DEFAULT_WORKERS
 
@@ -83,12 +85,21 @@ def _finite_or_none(_context: click.Context, _parameter: click.Parameter, second
     callback=_finite_or_none,
     help="How long a line may run; then it failed.  [default: no limit]",
 )
+@click.option(
+    "--retry",
+    metavar="N",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Try a line that failed up to N more times after the first, each time later: up to 0.1 s, then twice as "
+    "long, at most 30 s.",
+)
 @click.option("--output", metavar="FILE", default="-", help="Add the results to FILE.  [default: standard output]")
 @click.option("--ordered", is_flag=True, help="Write results in the order of the lines, not as they finish.")
 @click.option(
     "--failed",
     metavar="FILE",
-    help='Add each line that failed to FILE, as JSON: {"file", "line", "input", "error"}.',
+    help='Add each line that failed to FILE, as JSON: {"file", "line", "input", "error", "attempts"}.',
 )
 @click.option(
     "--unprocessed",
@@ -126,15 +137,124 @@ def _run(**options: Any) -> int:
     A line that cannot be read, or for which the function raises, failed; the others go on.
     An async function runs on an event loop; at the end of a stop's --timeout its calls are cancelled.
 
+    What it raises of workpool: Invalid is not tried again, nor is a line that cannot be read, or a result that is not
+    for JSON. Transient is, if there is a --retry; Snooze(seconds) comes again, and is no attempt. Discard is no
+    failure, and writes nothing. Fatal ends the run. As many lines may be in flight, those that wait to be tried again
+    among them, as --queue-size and --workers say together; then reading waits.
+
     Ctrl-C (SIGINT), SIGTERM or SIGHUP stops reading and finishes what was accepted; a second one aborts.
     Every line ends up in exactly one of: the results, --failed, --unprocessed. As --output and --failed are
     added to, running the same command again on the --unprocessed file finishes the job.
 
     \b
-    Exit codes: 0 all done, 1 some lines failed, 2 wrong use, 3 not all lines were processed.
+    Exit codes: 0 all done, 1 some lines failed, 2 wrong use, 3 not all lines were processed, or Fatal.
 
     \b
     Example:
       find . -type f | workpool run examples.checksums:checksum --workers 8 --output sums.jsonl
     """
     return run(Options(**options))  # click has checked them
+
+
+@workpool.command("simulate", short_help="Compare disciplines of a queue on a load, in virtual time.")
+@click.argument("target", metavar="TARGET")
+@click.option("--seed", metavar="N", type=int, help="Draw other numbers.  [default: the scenario's]")
+@click.option(
+    "--seconds",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0, min_open=True),
+    help="How much time is simulated.  [default: the scenario's]",
+)
+@click.option(
+    "--rate",
+    metavar="RATE",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Offer so many items a second.  [default: the scenario's]",
+)
+@click.option("--policy", metavar="NAME", multiple=True, help="Only this one; may be repeated.  [default: all of them]")
+@click.option("--json", is_flag=True, help="Write a line of JSON for each policy, instead of the table.")
+@click.option(
+    "--plot",
+    metavar="FILE",
+    help="Draw goodput and latency over the offered load, from 0.2 to 3 times the capacity, each point of up to 60 s. "
+    "FILE ends in .png or .svg. Needs matplotlib (the extra plot).",
+)
+def _simulate(**options: Any) -> int:
+    """Simulate the policies of TARGET, a Scenario named as package.module:name. The current folder can be
+    imported from.
+
+    No pool runs and nothing waits: the disciplines are those that a pool is given, time is a number, and the
+    same seed gives the same figures. The table is Markdown.
+
+    \b
+    Exit codes: 0 done, 2 wrong use, or a rule of the scenario that raises.
+
+    \b
+    Example:
+      workpool simulate examples.overload:scenario --plot overload.svg
+    """
+    return simulate_command(SimulateOptions(**options))
+
+
+@workpool.command("check", short_help="Check a configuration of pools.")
+@click.argument("file", metavar="FILE")
+def _check(file: str) -> int:
+    """Check FILE, a configuration of pools in YAML, with what environment variables say over it. Nothing is started;
+    what it names is imported. The current folder can be imported from.
+
+    \b
+    All that is wrong is printed, each as
+      FILE:LINE:COLUMN: SETTING: what is wrong, and what would be right
+    else a line for each pool that says what it would be. Warnings go to stderr.
+
+    A variable such as WORKPOOL__WORKER_POOLS__MAIL__WORKERS=20 stands over the setting worker_pools.mail.workers.
+
+    \b
+    Exit codes: 0 it is right, 2 it is not.
+    """
+    _insist_on_service("check")
+    from workpool.cli.checking import check_command  # pydantic's models and PyYAML are slow to import
+
+    return check_command(file)
+
+
+@workpool.command("schema", short_help="Print the JSON Schema of a configuration.")
+def _schema() -> int:
+    """Print the JSON Schema of a configuration, for editors that complete and check YAML by one.
+
+    \b
+    Example:
+      workpool schema >workpool.schema.json
+    and as the first line of the configuration:
+      # yaml-language-server: $schema=workpool.schema.json
+    """
+    _insist_on_service("schema")
+    from workpool.cli.checking import schema_command
+
+    return schema_command()
+
+
+@workpool.command("serve", short_help="Run the pools of a configuration until a signal.")
+@click.argument("file", metavar="FILE")
+def _serve(file: str) -> int:
+    """Run the pools of FILE, a configuration, and the sources that feed them, until SIGTERM, SIGINT or SIGHUP. The
+    current folder can be imported from.
+
+    A signal stops the sources, and what was accepted is finished within `shutdown.grace`; a second one aborts. Lines of
+    a source that were not processed are added to a file, by default the pool's name with .unprocessed. A source that
+    has come to its end leaves the service running.
+
+    \b
+    Exit codes: 0 all that was accepted is done, 2 the configuration is wrong, or the service cannot start, 3 something
+    is left.
+    """
+    _insist_on_service("serve")
+    from workpool.cli.serving import serve_command
+
+    return serve_command(file)
+
+
+def _insist_on_service(command: str) -> None:
+    """Raises `Wrong` if the extra is not installed."""
+    if find_spec("yaml") is None:
+        raise Wrong(f"{command} needs PyYAML, not installed here: pip install 'workpool[service]'")

@@ -22,7 +22,7 @@ from typing import Any, Final, TypeAlias
 
 from workpool._core.ledger import PoolStats
 from workpool._core.report import DrainReport
-from workpool.cli.output import Done, Sink, Writer
+from workpool.cli.output import Desk, Done, Sink, Writer
 from workpool.errors import StopTimeout
 from workpool.pool import Pool
 from workpool.sources.lines import Line, LineReader, Window
@@ -57,11 +57,21 @@ class SinkLost:
 
 
 @dataclass(frozen=True, slots=True)
+class Broken:
+    """A line has failed so that no other will do."""
+
+    done: Done
+
+
+@dataclass(frozen=True, slots=True)
 class WriterEnded:
     error: BaseException | None
 
 
-Event: TypeAlias = Signalled | ReaderEnded | PoolStopped | SinkLost | WriterEnded
+Event: TypeAlias = Signalled | ReaderEnded | PoolStopped | SinkLost | Broken | WriterEnded
+
+MakePool: TypeAlias = Callable[[Desk], tuple[Pool[Line, Any], Callable[[Line], object]]]
+"""Gives the pool, and how to hand it a line."""
 
 
 class Job:
@@ -70,7 +80,7 @@ class Job:
     def __init__(
         self,
         files: tuple[str, ...],
-        make_pool: Callable[[Callable[[Done], object]], tuple[Pool[Line, Any], Callable[[Line], object]]],
+        make_pool: MakePool,
         output: Sink,
         failed: Sink | None,
         *,
@@ -79,19 +89,22 @@ class Job:
         timeout: float,
         note: Callable[[str], object],
     ) -> None:
-        """`make_pool` gets where to post what was done; it gives the pool, and how to hand it a line."""
         self.events: SimpleQueue[Event] = SimpleQueue()
         self.in_flight: dict[int, Line] = {}
         """Handed over and not done, in input order. The reader adds, the writer takes out."""
+        self.tried: set[int] = set()
+        """Of these, by `seq`, at least those that were tried and are to be tried again. Workers add, the writer takes
+        out."""
         self.writer = Writer(
             output,
             failed,
             self.in_flight,
+            self.tried,
             ordered=ordered,
             settled=window.give,
             lost=lambda sink: self.events.put(SinkLost(sink)),
         )
-        self.pool, self._submit = make_pool(self.writer.post)
+        self.pool, self._submit = make_pool(Desk(self.writer.post, self._tell_broken, self.tried))
         self.reader = LineReader(files, window, self._hand_over)
         self.trouble: list[str] = []
         """Sentences about what went wrong outside of the lines."""
@@ -102,7 +115,7 @@ class Job:
         self._signals = 0
         self._deadline = inf
         self._reading = self._writing = True
-        self._finishing = False
+        self._finishing = self._broken = False
         self._report: DrainReport[Line] | None = None
 
     def start(self) -> None:
@@ -124,10 +137,19 @@ class Job:
 
     @property
     def maybe_run(self) -> set[int]:
-        """Of those in flight, which were begun: given up or cancelled while they ran, or not to be written."""
+        """Of those in flight, which were begun: given up or cancelled while they ran, not to be written, or to be tried
+        again."""
+        return (self._ended_otherwise | self.tried) & self.in_flight.keys()
+
+    @property
+    def waited(self) -> int:
+        """How many of those waited to be tried again."""
+        return len((self.tried - self._ended_otherwise) & self.in_flight.keys())
+
+    @property
+    def _ended_otherwise(self) -> set[int]:
         given_up = {item.item.seq for item in self._report.abandoned} if self._report else set[int]()
-        tally = self.writer.tally
-        return (given_up | tally.cut | tally.unwritten) & self.in_flight.keys()
+        return given_up | self.writer.tally.cut | self.writer.tally.unwritten
 
     @property
     def given_up(self) -> bool:
@@ -147,6 +169,9 @@ class Job:
     def _hand_over(self, line: Line) -> None:
         self.in_flight[line.seq] = line  # before it can run: the writer takes it out
         self._submit(line)  # PoolStopped: it stays there, as one that did not run
+
+    def _tell_broken(self, done: Done) -> None:
+        self.events.put(Broken(done))
 
     # -- the main thread's side ----------------------------------------------------------------
 
@@ -178,6 +203,8 @@ class Job:
             case SinkLost(sink):
                 self._lose(sink)
                 self._halt(drain=False)
+            case Broken(done):
+                self._break_off(done)
             case WriterEnded(error):
                 self._writing = False
                 if error is not None:
@@ -187,12 +214,22 @@ class Job:
     def _halt(self, drain: bool) -> None:
         """Read no more, and end within the timeout; without `drain` at once."""
         timeout = self._timeout if drain else 0.0
+        self._end_within(timeout, drain)
+        if self._signals and not self.quiet:
+            self._note(_STOPPING.format(timeout) if drain else "aborting")
+
+    def _break_off(self, done: Done) -> None:
+        """The pool has stopped by itself: what runs may end within the timeout, nothing else is begun."""
+        if not self._broken:
+            self._broken = True
+            self.trouble.append(_BROKEN.format(done.line.file, done.line.number, done.error))
+            self._end_within(self._timeout, drain=False)
+
+    def _end_within(self, timeout: float, drain: bool) -> None:
         self._deadline = min(self._deadline, monotonic() + timeout)
         self.reader.stop()
         self._stop(timeout, drain)
         self._hurry_writer()
-        if self._signals and not self.quiet:
-            self._note(_STOPPING.format(timeout) if drain else "aborting")
 
     def _stop(self, timeout: float | None, drain: bool) -> None:
         _thread("stop", partial(self._wait_for_pool, timeout, drain), lambda _: None)
@@ -219,6 +256,8 @@ class Job:
 
 
 _STOPPING: Final = "stopping: what was accepted is finished, for at most {:g} s; once more to abort"
+
+_BROKEN: Final = "{}:{} says that no line will do, and ended the run: {}"
 
 _ENDED: Final = (
     "the workers ended: the function ended its event loop, or the task that called it, or no process could be started; "

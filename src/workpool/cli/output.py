@@ -23,7 +23,7 @@ from typing import Final, NamedTuple
 
 from workpool.sources.lines import Line
 
-__all__ = ["Done", "Sink", "Tally", "Writer", "failure"]
+__all__ = ["Desk", "Done", "Sink", "Tally", "Writer", "failure"]
 
 BATCH: Final = 1000
 """Results that are written together at most, so that the first of them does not wait for long."""
@@ -40,6 +40,28 @@ class Done(NamedTuple):
     error: str | None
     cut: bool = False
     """Neither: it was begun, and a stop cancelled it."""
+    attempts: int = 1
+    """How often it was tried, if it failed."""
+    discarded: bool = False
+    """Its function says that nothing is to be done about it, and that this is no failure."""
+    fatal: bool = False
+    """It failed, and its function says that no other line will do."""
+
+
+class Desk(NamedTuple):
+    """Where workers say what became of their lines."""
+
+    post: Callable[[Done], object]
+    broken: Callable[[Done], object]
+    """For one, besides, that has failed so that no other line will do."""
+    tried: set[int]
+    """The lines, by `seq`, that were begun and may be tried again, to add to."""
+
+    def post_failure(self, done: Done) -> None:
+        """Say that a line has failed for good, or is discarded."""
+        self.post(done)
+        if done.fatal:
+            self.broken(done)
 
 
 @dataclass(slots=True)
@@ -48,6 +70,7 @@ class Tally:
 
     succeeded: int = 0
     failed: int = 0
+    discarded: int = 0
     bytes: int = 0
     """How much of the input that was."""
     first_errors: list[Done] = field(default_factory=list[Done])
@@ -55,6 +78,11 @@ class Tally:
     """The lines, by `seq`, that were run but whose result could not be written: they are still in flight."""
     cut: set[int] = field(default_factory=set[int])
     """The lines, by `seq`, that a stop cancelled while they ran: they are still in flight too."""
+
+    @property
+    def done(self) -> int:
+        """How many lines are done with."""
+        return self.succeeded + self.failed + self.discarded
 
 
 class Sink:
@@ -149,6 +177,7 @@ class Writer:
         output: Sink,
         failed: Sink | None,
         in_flight: dict[int, Line],
+        tried: set[int],
         *,
         ordered: bool,
         settled: Callable[[int], object],
@@ -159,6 +188,7 @@ class Writer:
         self._output = output
         self._failed = failed
         self._in_flight = in_flight
+        self._tried = tried
         self._ordered = ordered
         self._settled = settled
         self._lost = lost
@@ -234,7 +264,9 @@ class Writer:
         out = self._output.write([done.result or b"" for done in results])
         lost = {done.line.seq for done in results[out:]}
         self.tally.unwritten |= lost
-        self.tally.succeeded += len(batch) - len(lost)
+        discarded = sum(done.discarded for done in batch) if len(results) < len(batch) else 0
+        self.tally.discarded += discarded
+        self.tally.succeeded += len(batch) - len(lost) - discarded
         self._settle([done.line for done in batch if done.line.seq not in lost])
 
     def _write_failures(self, batch: list[Done]) -> None:
@@ -252,6 +284,8 @@ class Writer:
     def _settle(self, lines: list[Line]) -> None:
         for line in lines:
             del self._in_flight[line.seq]
+        if self._tried:
+            self._tried.difference_update([line.seq for line in lines])
         self.tally.bytes += sum(len(line.raw) for line in lines)
         if lines:
             self._settled(len(lines))
@@ -266,5 +300,6 @@ def failure(done: Done) -> bytes:
         "line": line.number,
         "input": line.text.decode(errors="surrogateescape"),
         "error": done.error,
+        "attempts": done.attempts,
     }
     return json.dumps(record).encode() + b"\n"

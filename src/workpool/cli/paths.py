@@ -12,7 +12,7 @@ from workpool.cli.output import Sink
 from workpool.cli.wrong import Wrong
 from workpool.sources.lines import STDIN
 
-__all__ = ["STDOUT", "check", "open_sink"]
+__all__ = ["STDOUT", "check", "check_output", "open_sink"]
 
 STDOUT: Final = "-"
 
@@ -24,12 +24,12 @@ several things at once, as a terminal or /dev/null is."""
 def check(files: Iterable[str], output: str, failed: str | None, unprocessed: str | None) -> None:
     """Raises `Wrong` for a file that cannot be what it is to be, or would be two things at once."""
     inputs = [(f"FILE {name!r}", _check_input(name)) for name in files]
-    roles = [("--output", _check_output("--output", output))]
+    roles = [("--output", check_output("--output", output))]
     for option, path in (("--failed", failed), ("--unprocessed", unprocessed)):
         if path == STDOUT:
             raise Wrong(f"{option} {path!r}: standard output is for the results, name a file")
         if path is not None:
-            roles.append((option, _check_output(option, path)))
+            roles.append((option, check_output(option, path)))
     if unprocessed is not None and isinstance(roles[-1][1], tuple):
         _check_folder("--unprocessed", unprocessed)  # it is written beside its place, and moved there
     taken: dict[Identity, str] = {}
@@ -64,7 +64,8 @@ def _check_input(name: str) -> Identity:
     return _identity(status)
 
 
-def _check_output(option: str, name: str) -> Identity:
+def check_output(option: str, name: str) -> Identity:
+    """What file it is, or will be. Raises `Wrong` if it cannot be written to."""
     if name == STDOUT:
         return _standard(1, "standard output is closed: give --output FILE")
     try:

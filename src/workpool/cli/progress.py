@@ -1,4 +1,4 @@
-"""The bar on stderr: how far, how fast, how many failed, how many wait, how long yet.
+"""The bar on stderr: how far, how fast, how many failed, are queued and are tried again, how long yet.
 
 Rules: it draws in a thread of its own, because a terminal can be slow; it only reads what others count.
 rich is imported here, where it is used.
@@ -12,6 +12,7 @@ from threading import Event, Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
+from workpool._core.ledger import PoolStats
 from workpool.cli.job import Job
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def _bar(known: bool) -> Progress:
     from rich.console import Console
 
     ahead = [rich.BarColumn(bar_width=24), *([rich.TaskProgressColumn()] if known else [])]
-    texts = [rich.TextColumn(f"{{task.fields[{name}]}}") for name in ("lines", "rate", "failed", "queue")]
+    texts = [rich.TextColumn(f"{{task.fields[{name}]}}") for name in ("lines", "rate", "failed", "queue", "again")]
     time = [rich.TimeRemainingColumn(), rich.TextColumn("left")] if known else [rich.TimeElapsedColumn()]
     return rich.Progress(*ahead, *texts, *time, console=Console(stderr=True), auto_refresh=False)
 
@@ -63,12 +64,12 @@ class _Update:
         self._bar = bar
         self._job = job
         self._began = monotonic()
-        self._task = bar.add_task("", total=total, lines="", rate="", failed="", queue="")
+        self._task = bar.add_task("", total=total, lines="", rate="", failed="", queue="", again="")
 
     def __call__(self) -> None:
         tally = self._job.writer.tally
         stats = self._job.pool.stats()
-        done = tally.succeeded + tally.failed
+        done = tally.done
         seconds = max(monotonic() - self._began, 1e-9)
         self._bar.update(
             self._task,
@@ -77,4 +78,12 @@ class _Update:
             rate=f"{done / seconds:,.0f}/s",
             failed=f"{tally.failed:,} failed",
             queue=f"{stats.queue_depth:,} queued",
+            again=_again(stats),
         )
+
+
+def _again(stats: PoolStats) -> str:
+    """Nothing, in a run without such lines."""
+    retries = f"{stats.retries:,} {'retry' if stats.retries == 1 else 'retries'}" if stats.retries else ""
+    waiting = f"{stats.waiting:,} waiting" if stats.waiting else ""
+    return ", ".join(filter(None, (retries, waiting)))

@@ -9,25 +9,21 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, nullcontext, redirect_stdout
 from dataclasses import dataclass, replace
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from workpool import metrics
-from workpool._context import current
-from workpool._fate import Hooks
 from workpool.cli import leftover, paths
-from workpool.cli.away import Away, tell
 from workpool.cli.job import Job, signals
-from workpool.cli.output import Done
+from workpool.cli.pools import Function, Settings, make_pool, window
 from workpool.cli.summary import Result
-from workpool.cli.target import Decode, decoder, encode, explain, load
+from workpool.cli.target import decoder, load
 from workpool.cli.wrong import Wrong
-from workpool.pool import Pool
-from workpool.sources.lines import STDIN, Line, Window, joined, total_bytes
+from workpool.sources.lines import STDIN, joined, total_bytes
 from workpool.workers.choice import is_async
 
 if TYPE_CHECKING:
@@ -46,6 +42,7 @@ class Options:
     queue_size: int
     executor: Literal["thread", "process"] | None
     timeout_per_item: float | None
+    retry: int
     output: str
     ordered: bool
     failed: str | None
@@ -63,11 +60,11 @@ def run(options: Options) -> int:
         options = replace(options, unprocessed=os.path.abspath(options.unprocessed))  # noqa: PTH100 - keeps links
     with ExitStack() as stack:
         stack.enter_context(redirect_stdout(sys.stderr))  # what the module or the function prints is no result
-        function = load(options.target)
-        decode = decoder(function, options.target)
-        _check_executor(options, is_async(function))
+        call = load(options.target)
+        function = Function(options.target, call, decoder(call, options.target))
+        _check_executor(options, is_async(call))
         registry = _serve_metrics(options.metrics_port, stack)
-        job = _job(options, files, function, decode, registry)
+        job = _job(options, files, function, registry)
         stack.callback(job.close)
         stack.enter_context(signals(job.events))
         result = _run(job, options, files)
@@ -90,7 +87,9 @@ def _may_be_stuck(job: Job, options: Options) -> bool:
     """Something may still run; never a process, which was killed. What took too long may have left a thread behind."""
     if options.executor == "process":
         return False
-    return job.given_up or (options.timeout_per_item is not None and job.writer.tally.failed > 0)
+    return job.given_up or (
+        options.timeout_per_item is not None and (job.writer.tally.failed > 0 or job.stats.retries > 0)
+    )
 
 
 def _run(job: Job, options: Options, files: tuple[str, ...]) -> Result:
@@ -109,116 +108,37 @@ def _run(job: Job, options: Options, files: tuple[str, ...]) -> Result:
     seconds = monotonic() - began
     trouble = list(job.trouble)
     left = _keep(options.unprocessed, _left(job, trouble), trouble)
-    maybe_run = len(job.maybe_run)
     return Result(
-        job.writer.tally, left, maybe_run, seconds, trouble, options.failed, options.unprocessed, job.reader.cut_off
+        job.writer.tally,
+        left,
+        len(job.maybe_run),
+        job.waited,
+        job.stats.retries,
+        seconds,
+        trouble,
+        options.failed,
+        options.unprocessed,
+        job.reader.cut_off,
     )
 
 
-def _job(
-    options: Options,
-    files: tuple[str, ...],
-    function: Callable[[Any], object],
-    decode: Decode,
-    registry: CollectorRegistry | None,
-) -> Job:
+def _job(options: Options, files: tuple[str, ...], function: Function, registry: CollectorRegistry | None) -> Job:
     # Failures are reported by us. Each with its traceback, in the log, would drown everything else.
     logging.getLogger("workpool").setLevel(logging.CRITICAL)  # of this process, which is ours
 
-    def make_pool(post: Callable[[Done], object]) -> tuple[Pool[Line, Any], Callable[[Line], object]]:
-        far = options.executor == "process"
-        if far or options.timeout_per_item is not None:
-            answer = Away(options.target) if far else _answer(function, decode)
-            return _pool_with_futures(options, answer, registry, post)
-        pool: Pool[Line, None] = Pool(
-            _process(function, decode, post),
-            workers=options.workers,
-            queue_size=options.queue_size,
-            name=getattr(function, "__name__", "") or "run",
-            hooks=Hooks(error=lambda line, error: post(_not_done(line, error))),
-            metrics=registry or False,
-        )
-        return pool, pool.submit_wait
-
+    settings = Settings(
+        options.workers, options.queue_size, options.executor, options.timeout_per_item, options.retry, registry
+    )
     return Job(
         files,
-        make_pool,
+        partial(make_pool, settings, function),
         paths.open_sink(options.output, "--output"),
         None if options.failed is None else paths.open_sink(options.failed, "--failed"),
-        # As many lines as the pool holds; of these, half a queue is asked for at once.
-        window=Window(options.queue_size + options.workers, max(1, options.queue_size // 2)),
+        window=window(settings),
         ordered=options.ordered,
         timeout=options.timeout,
         note=_say,
     )
-
-
-def _pool_with_futures(
-    options: Options,
-    answer: Callable[[Line], Any],
-    registry: CollectorRegistry | None,
-    post: Callable[[Done], object],
-) -> tuple[Pool[Line, Any], Callable[[Line], object]]:
-    """Where the pool has the last word of a line: its future says what became of it, once it is settled.
-
-    The queue has room for all that the window lets in, so that `call` is never refused.
-    """
-    pool: Pool[Line, Any] = Pool(
-        answer,
-        workers=options.workers,
-        queue_size=options.queue_size + options.workers,
-        name=options.target.rpartition(":")[2],
-        executor=options.executor,
-        item_timeout=options.timeout_per_item,
-        metrics=registry or False,
-    )
-
-    return pool, lambda line: pool.call(line).add_done_callback(partial(tell, post, line))
-
-
-def _answer(function: Callable[[Any], Any], decode: Decode) -> Callable[[Line], Any]:
-    """What such a pool runs here: the result of a line as JSON."""
-
-    def answer(line: Line) -> bytes | None:
-        return _json(function(decode(line.text)))
-
-    async def answer_async(line: Line) -> bytes | None:
-        return _json(await function(decode(line.text)))
-
-    return answer_async if is_async(function) else answer
-
-
-def _json(result: object) -> bytes | None:
-    return None if result is None else encode(result) + b"\n"
-
-
-def _process(function: Callable[[Any], Any], decode: Decode, post: Callable[[Done], object]) -> Callable[[Line], Any]:
-    """What the pool runs, async if `function` is: whatever goes wrong in it is a failure of the line."""
-
-    def done(line: Line, result: object) -> None:
-        post(Done(line, _json(result), None))
-
-    def process(line: Line) -> None:
-        done(line, function(decode(line.text)))
-
-    async def process_async(line: Line) -> None:
-        done(line, await function(decode(line.text)))
-
-    return process_async if is_async(function) else process
-
-
-def _not_done(line: Line, error: BaseException) -> Done:
-    """It failed; or the stop cancelled its task, which is no fault of the line: it is left, to be run again."""
-    cut = _is_cancelled(error)
-    return Done(line, None, None if cut else explain(error), cut)
-
-
-def _is_cancelled(error: BaseException) -> bool:
-    if not current().cancelled:
-        return False
-    from asyncio import CancelledError  # imports asyncio, which is slow
-
-    return isinstance(error, CancelledError)
 
 
 def _serve_metrics(port: int | None, stack: ExitStack) -> CollectorRegistry | None:

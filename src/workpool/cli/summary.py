@@ -17,6 +17,9 @@ class Result:
     tally: Tally
     left: Left
     maybe_run: int
+    waited: int
+    """Of those, how many waited to be tried again."""
+    retries: int
     seconds: float
     trouble: list[str]
     failed: str | None
@@ -36,12 +39,15 @@ class Result:
         return [*self.trouble, self._counts(), *self._failures(), *self._left(), *self._open()]
 
     def _counts(self) -> str:
-        done = self.tally.succeeded + self.tally.failed
+        done, discarded = self.tally.done, self.tally.discarded
         at_least = "" if self.left.exact else "at least "
-        maybe = f" ({self.maybe_run:,} of them may have run)" if self.maybe_run else ""
+        waited = f", {self.waited:,} waited to be tried again" if self.waited else ""
+        maybe = f" ({self.maybe_run:,} of them may have run{waited})" if self.maybe_run else ""
+        retries = f"{self.retries:,} {'retry' if self.retries == 1 else 'retries'}; " if self.retries else ""
+        needless = f", {discarded:,} discarded" if discarded else ""
         return (
-            f"{done:,} processed, {self.tally.failed:,} of them failed; "
-            f"{at_least}{self.left.lines:,} unprocessed{maybe}; "
+            f"{done:,} processed, {self.tally.failed:,} of them failed{needless}; "
+            f"{at_least}{self.left.lines:,} unprocessed{maybe}; {retries}"
             f"{self.seconds:,.1f} s, {done / max(self.seconds, 1e-9):,.0f}/s"
         )
 

@@ -138,20 +138,20 @@ class LineReader:
         self._window.close()
         os.write(self._wake_write, b"!")
 
-    def rest(self, complain: Callable[[OSError], object]) -> Iterator[Iterable[bytes]]:
+    def rest(self, complain: Callable[[OSError], object], enough: float = ENOUGH) -> Iterator[Iterable[bytes]]:
         """What was not handed over, one group of chunks for each file. Only after `run`.
 
-        Of a pipe, what arrives until it ends or pauses, in whole lines; see `cut_off`. A file that cannot be
-        read is complained of and left out.
+        Of a pipe, what arrives until it ends or pauses, for `enough` seconds at most, in whole lines; see `cut_off`. A
+        file that cannot be read is complained of and left out.
         """
-        yield self._rest_of_current(complain)
+        yield self._rest_of_current(complain, enough)
         for name in self._files[self._next :]:
             try:
                 self._fd = _open(name)
             except OSError as error:
                 complain(error)
                 continue
-            yield self._rest_of_current(complain)
+            yield self._rest_of_current(complain, enough)
 
     def close(self) -> None:
         """Give the descriptors back. Only after `run` and `rest`, and when nobody calls `stop` any more."""
@@ -223,7 +223,7 @@ class LineReader:
 
     # -- what is left --------------------------------------------------------------------------
 
-    def _rest_of_current(self, complain: Callable[[OSError], object]) -> Iterator[bytes]:
+    def _rest_of_current(self, complain: Callable[[OSError], object], enough: float) -> Iterator[bytes]:
         pieces, lines = self._pieces, self._lines
         self._lines, self._pieces = [], []
         yield from lines
@@ -232,17 +232,21 @@ class LineReader:
                 yield from pieces
                 yield from () if self._fd is None else _until_end(self._fd)
             else:
-                yield from self._arriving(self._fd, b"".join(pieces))
+                yield from self._arriving(self._fd, b"".join(pieces), enough)
         except OSError as error:
             complain(error)
         self._close()
 
-    def _arriving(self, fd: int, held: bytes) -> Iterator[bytes]:
+    def _arriving(self, fd: int, held: bytes, enough: float) -> Iterator[bytes]:
         """Whole lines, until whoever writes has closed the pipe, or pauses, or goes on for too long."""
         poll = select.poll()
         poll.register(fd, select.POLLIN)
-        until = monotonic() + ENOUGH
-        while poll.poll(PAUSE * 1000) and monotonic() < until:
+        until = monotonic() + enough
+        is_over = False
+        while not is_over:
+            is_over = monotonic() >= until  # what is there by then is taken all the same
+            if not poll.poll(0 if is_over else PAUSE * 1000):
+                break
             try:
                 chunk = os.read(fd, CHUNK)
             except BlockingIOError:

@@ -1,0 +1,129 @@
+"""`workpool serve`: a service from its configuration to its exit code.
+
+Rules: everything that can be wrong is looked at before anything is started. The main thread does nothing but take
+events off one queue. Whatever happens in a stop, the process ends when the time for it is up.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import sys
+import threading
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from typing import Final
+
+from workpool._named import look_here
+from workpool.cli.job import LOOK, Signalled, signals
+from workpool.cli.wrong import Wrong
+from workpool.service.config import Config, ConfigError, Problem, load
+from workpool.service.service import Service, Stopped
+
+__all__ = ["serve_command"]
+
+EDGE: Final = 0.75
+"""Seconds over the budget in which a stop that is about to end may do so. Giving up on what runs takes half of one."""
+
+LEFT: Final = 3
+"""The exit code when something is left."""
+
+
+def serve_command(file: str) -> int:
+    """Run the service until a signal; the exit code. Raises `Wrong` if it cannot start."""
+    look_here()
+    try:
+        config = load(file, os.environ, _warn)
+    except ConfigError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    events: SimpleQueue[Signalled | Stopped | BaseException] = SimpleQueue()
+    with signals(events):  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # it puts `Signalled` alone
+        stopped = _serve(config, events)
+    _say(f"{stopped}\nstopped; {'nothing' if stopped.clean else 'something'} is left")
+    code = 0 if stopped.clean else LEFT
+    if _may_be_stuck(config, stopped):
+        sys.stderr.flush()
+        os._exit(code)  # what is stuck may hold something that an orderly exit waits for
+    return code
+
+
+def _serve(config: Config, events: SimpleQueue[Signalled | Stopped | BaseException]) -> Stopped:
+    service = Service(config)
+    try:
+        service.start()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise Wrong(f"the service cannot start: {error}") from None
+    grace = config.shutdown.grace
+    at = "" if service.server is None else f"; {service.server.url}"
+    _say(f"{len(service.pools)} pools run: {', '.join(service.pools)}{at}")
+    signalled = 0
+    while True:
+        event = _next(events)
+        if isinstance(event, Stopped):
+            return event
+        if isinstance(event, BaseException):
+            raise event
+        signalled += 1
+        if signalled == 1:
+            _say(f"stopping: what was accepted is finished, for at most {grace:g} s; once more to abort")
+            _watch(grace)
+            _thread(lambda: events.put(_stop(service, grace)))
+        else:
+            _say("aborting")
+            _thread(service.abort)
+
+
+def _stop(service: Service, grace: float) -> Stopped | BaseException:
+    try:
+        return service.stop(grace)
+    except BaseException as error:
+        return error
+
+
+def _next(events: SimpleQueue[Signalled | Stopped | BaseException]) -> Signalled | Stopped | BaseException:
+    """In short waits: a signal that comes just before a wait begins does not end that, and no handler runs."""
+    while True:
+        try:
+            return events.get(timeout=LOOK)
+        except Empty:
+            pass
+
+
+def _watch(grace: float) -> None:
+    """End the process at the edge of its budget. The second is for when no thread of Python's gets to run any more."""
+    timer = threading.Timer(grace + EDGE, _end)
+    timer.daemon = True
+    timer.start()
+    try:
+        faulthandler.dump_traceback_later(grace + EDGE + 0.2, exit=True)
+    except (OSError, ValueError, RuntimeError):  # no stderr that is a file
+        pass
+
+
+def _end() -> None:
+    _say("the time is up; something is left")
+    os._exit(LEFT)
+
+
+def _may_be_stuck(config: Config, stopped: Stopped) -> bool:
+    """A process function may still run: one that was given up, in the stop or for its `item_timeout`."""
+    timed = any(pool.item_timeout is not None for pool in config.worker_pools.values())
+    return timed or any(report.abandoned for report in stopped.reports)
+
+
+def _thread(run: Callable[[], object]) -> None:
+    threading.Thread(target=run, name="workpool-stop", daemon=True).start()
+
+
+def _warn(problem: Problem) -> None:
+    sys.stderr.write(f"{problem}\n")
+
+
+def _say(text: str) -> None:
+    try:
+        for line in text.splitlines():
+            sys.stderr.write(f"workpool: {line}\n")
+        sys.stderr.flush()
+    except OSError:
+        pass  # nobody reads it

@@ -1,0 +1,1 @@
+"""The service: pools from a YAML file, run, watched and stopped like a production process."""
