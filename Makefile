@@ -18,6 +18,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input -qq
 PIP_INSTALL := $(PIP) install --retries 8 --timeout 60 --require-hashes -r
 CODE := $(wildcard src examples bench tests)
+# Tests start hundreds of processes, each of which would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 RESULTS := build/checksums.jsonl
 
 ##@ Use
@@ -61,7 +63,7 @@ format: $(VENV)/.lint  ## Put the code into its one format, and mend what ruff c
 .PHONY: requirements
 requirements: $(VENV)/.lint  ## Pin again what requirements/*.in and pyproject.toml ask for; UPGRADE=1 takes the newest.
 	$(COMPILE) -o requirements/core.txt requirements/core.in
-	$(COMPILE) -o requirements/demo.txt -c requirements/core.txt --extra cli pyproject.toml requirements/demo.in
+	$(COMPILE) -o requirements/demo.txt -c requirements/core.txt --extra cli --extra service pyproject.toml requirements/demo.in
 	$(COMPILE) -o requirements/test.txt -c requirements/core.txt -c requirements/demo.txt requirements/test.in
 	$(COMPILE) -o requirements/lint.txt -c requirements/demo.txt -c requirements/test.txt requirements/lint.in
 

@@ -8,7 +8,7 @@ import platform
 import sys
 from collections.abc import Callable
 
-from bench import cost, loops, memory, seats
+from bench import cost, loops, memory, overload, rules, seats
 from bench.rivals import CONTENDERS
 from bench.table import Table
 
@@ -36,6 +36,8 @@ def sections() -> dict[str, Callable[[Table], None]]:
     found["calls"] = loops.calls
     found["carried"] = loops.carried
     found["executors"] = loops.executors
+    found["rules"] = rules.rules_section
+    found["overload"] = overload.overload_section
     found["processes"] = seats.processes_section
     return found
 

@@ -6,6 +6,7 @@ import multiprocessing
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing.connection import Connection
 from statistics import median, quantiles
 from time import perf_counter, sleep
 from typing import Any, Final
@@ -112,6 +113,53 @@ def mixed(table: Table) -> None:
     table.at_most(what, f"{late * 1e3:.2f} ms", late / 0.005, 1)
 
 
+def same(item: bytes) -> bytes:
+    return item
+
+
+def echo(pipe: Connection) -> None:
+    """Send back what comes, until the other side closes."""
+    try:
+        while True:
+            pipe.send_bytes(pipe.recv_bytes())
+    except EOFError:
+        return
+
+
+def large(table: Table) -> None:
+    """10 MB there and back, beside the same bytes through a pipe."""
+    data = b"x" * 10_000_000
+    ours, theirs = [], []
+    for _ in range(ROUNDS):
+        with processes(same, workers=1) as pool:
+            pool.call(data).result()
+            ours.append(_seconds(lambda: [pool.call(data).result() for _ in range(10)]) / 10)
+        theirs.append(_through_a_pipe(data))
+    mine, pipe = median(ours), median(theirs)
+    what = "processes, 10 MB of bytes there and back: workpool / multiprocessing.Pipe"
+    table.at_most(what, f"{mine * 1e3:.1f} ms / {pipe * 1e3:.1f} ms", mine / pipe, 1.5)
+
+
+def _through_a_pipe(data: bytes) -> float:
+    context = multiprocessing.get_context(METHOD)
+    near, far = context.Pipe()
+    other = context.Process(target=echo, args=(far,))
+    other.start()
+    far.close()
+    with near:
+        near.send_bytes(data)
+        near.recv_bytes()
+        seconds = _seconds(partial(_ten_times, near, data)) / 10
+    other.join()
+    return seconds
+
+
+def _ten_times(pipe: Connection, data: bytes) -> None:
+    for _ in range(10):
+        pipe.send_bytes(data)
+        pipe.recv_bytes()
+
+
 def first(table: Table) -> None:
     """From the construction to the first result, with a fork server that runs."""
     ours, theirs = [], []
@@ -146,5 +194,5 @@ def _seconds(run: Callable[[], object]) -> float:
 
 
 def processes_section(table: Table) -> None:
-    for section in (first, many, one_by_one, computing, mixed):
+    for section in (first, many, one_by_one, computing, mixed, large):
         section(table)

@@ -32,9 +32,9 @@ def test_every_module_is_in_the_house_and_no_other() -> None:
     assert len(listed()) == len(set(listed()))
 
 
-def test_the_parts_of_core_sources_and_workers_are_named() -> None:
+def test_the_parts_of_packages_are_named() -> None:
     about = {name: cells[1] for cells in rows(section(ARCHITECTURE, "The house")) for name in [cells[0].strip("`")]}
-    for name in ("_core", "sources", "workers"):
+    for name in ("_core", "service", "simulate", "sources", "workers"):
         parts = modules(PACKAGE / name) - {"__init__"}
         assert parts <= set(re.findall(r"`(\w+)`", about[name])), name
 

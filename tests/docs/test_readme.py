@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import os
 import queue
 import re
 import subprocess
@@ -14,11 +15,13 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 import workpool
+import workpool.simulate
 import workpool.testing
 import workpool.testing.plugin
 from tests.docs.pages import ROOT, blocks, headings, page, prose, rows, section, slug
 from workpool import Context, DrainReport, Pool, PoolStats
 from workpool import pool as pool_module
+from workpool.service.keys import keys
 
 README = page("README.md")
 PROGRAMS = blocks(README, "python")
@@ -68,10 +71,14 @@ def test_the_reasons_and_statuses_are_those_exported() -> None:
     registry = CollectorRegistry()
     with Pool(abs, metrics=registry):
         samples = [sample for family in registry.collect() for sample in family.samples]
-    reasons = {sample.labels["reason"] for sample in samples if "reason" in sample.labels}
+    reasons = {
+        family: {sample.labels["reason"] for sample in samples if sample.name == family}
+        for family in ("workpool_dropped_total", "workpool_shed_total", "workpool_dead_total")
+    }
     statuses = {sample.labels["status"] for sample in samples if "status" in sample.labels}
     about = {cells[0].strip("`"): cells[3] for cells in series()}
-    assert set(re.findall(r"`(\w+)`", about["workpool_dropped_total"])) == reasons
+    for family, there in reasons.items():
+        assert set(re.findall(r"`(\w+)`", about[family])) == there
     assert set(re.findall(r"`(\w+)`", about["workpool_run_seconds"])) - {"status"} == statuses
 
 
@@ -108,7 +115,13 @@ def test_everything_public_is_told_of() -> None:
     assert methods | context | (report - {"pool"}) <= words
 
 
-ELSEWHERE = {"ThreadPoolExecutor", "PoolError", *workpool.testing.__all__}
+ELSEWHERE = {
+    "ThreadPoolExecutor",
+    "PoolError",
+    "ConfigError",
+    *workpool.testing.__all__,
+    *workpool.simulate.__all__,
+}
 """Names in the text that are not the package's façade, and are so on purpose."""
 
 
@@ -118,7 +131,8 @@ def test_what_is_named_exists() -> None:
     spans = re.findall(r"`([^`\n]+)`", text)
     classes = {found[1] for span in spans if (found := re.match(r"([A-Z][a-z]+(?:[A-Z][a-z]+)*)\b(?![./])", span))}
     go = {"Stop", "Submit", "Retry", "Stats"}  # in the prose about the original
-    assert classes - go - ELSEWHERE - {"SystemExit", "Pool"} <= set(workpool.__all__)
+    http = {"Application", "Server"}  # of workpool.service
+    assert classes - go - http - ELSEWHERE - {"SystemExit", "Pool"} <= set(workpool.__all__)
     calls = {found[1] for span in spans if (found := re.match(r"(?:pool\.)?([a-z_]+)\(", span))}
     owners = (Pool, workpool.PoolExecutor, Future)
     known = {name for owner in owners for name in dir(owner)}
@@ -200,3 +214,29 @@ def test_the_commands_options_exist() -> None:
     options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)) - {"--help"}
     assert len(options) >= 9
     assert options <= set(re.findall(r"--[a-z-]+", help_text))
+
+
+def test_the_table_of_keys_is_that_of_the_models() -> None:
+    between = re.search(r"<!-- keys -->(.*)<!-- /keys -->", README, re.DOTALL)
+    assert between
+    assert rows(between[1]) == [[f"`{key.path}`", *key[1:]] for key in keys()]
+
+
+def test_what_is_said_of_the_configuration_is_what_is_printed(tmp_path: Path) -> None:
+    text = section(README, "Configuration")
+    example = ROOT / "examples" / "service.yaml"
+    assert blocks(text, "yaml") == [example.read_text(encoding="utf-8")]
+    broken = example.read_text(encoding="utf-8").replace("process\n    workers: 5", "proces\n    workers: no")
+    (tmp_path / "broken.yaml").write_text(broken.replace("queue_size: 100\n", "queue_size: 1:30\n"), encoding="utf-8")
+    for shown in blocks(text, ""):
+        prompt, _, output = shown.partition("\n")
+        program, command, file = prompt.removeprefix("$ ").split()
+        done = subprocess.run(
+            [sys.executable, "-m", program, command, file],
+            capture_output=True,
+            text=True,
+            timeout=50,
+            cwd=ROOT if file.startswith("examples/") else tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        assert (done.stdout, done.stderr) == (output, "")

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from examples.aggregate import Summary, summarize
+
 ROOT = Path(__file__).parents[2]
 EXPECTED = "3 files, of which 1 cannot be parsed\n3 functions, 1 classes\nthe longest function: 3 lines, "
 
@@ -38,3 +40,9 @@ def test_what_is_no_folder_is_one_sentence(tmp_path: Path) -> None:
     done = run(str(tmp_path / "none"))
     assert done.returncode == 2
     assert "is no folder" in done.stderr
+
+
+def test_a_file_that_is_not_there_any_more_is_counted_and_ends_nothing(tmp_path: Path) -> None:
+    gone = tmp_path / "gone.py"
+    gone.symlink_to(tmp_path / "nowhere.py")
+    assert summarize(str(gone)) == Summary(files=1, unreadable=1)
