@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import inspect
-import typing
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any, Final
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from workpool._named import one_line
 from workpool.errors import Invalid
+from workpool.service.itemtype import adapter_of, declared, faults_of, name_of
 
 __all__ = ["Decode", "Explained", "Undecodable", "Unreadable", "decoding"]
 
 Decode = Callable[[bytes], Any]
+
+TOLD: Final = 3
+"""Faults of a line that are told."""
 
 
 class Explained(Exception):
@@ -41,22 +43,20 @@ def decoding(function: Callable[[Any], object], target: str) -> Decode:
         return _text
     if kind is bytes:
         return bytes
-    name = str(kind) if typing.get_origin(kind) else getattr(kind, "__name__", str(kind))
+    name = name_of(kind)
     try:
-        adapter: TypeAdapter[Any] = TypeAdapter(kind)
-        adapter.validator.title  # noqa: B018 - raises for a model with a field whose type is not defined yet
+        read = adapter_of(kind).validate_json
     except Exception as error:
         raise Unreadable(
             f"{target!r}: its parameter {parameter.name!r} is of a type that pydantic cannot read from JSON, "
             f"{name} ({one_line(error)}); str, bytes, builtins, dataclasses, TypedDicts and pydantic models would do"
         ) from None
-    read = adapter.validate_json
 
     def decode(text: bytes) -> Any:
         try:
             return read(text)
         except ValidationError as error:
-            raise Undecodable(f"not {name} in JSON: {_faults(error)}") from None
+            raise Undecodable(f"not {name} in JSON: {faults_of(error, TOLD)}") from None
 
     return decode
 
@@ -69,11 +69,6 @@ def _text(text: bytes) -> str:
             f"not UTF-8: {error.reason} at byte {error.start} (0x{text[error.start]:02x}); "
             "a parameter of type bytes takes any line"
         ) from None
-
-
-def _faults(error: ValidationError) -> str:
-    faults = error.errors(include_url=False, include_context=False, include_input=False)
-    return "; ".join(": ".join(filter(None, (".".join(map(str, fault["loc"])), fault["msg"]))) for fault in faults[:3])
 
 
 def _parameter(function: Callable[[Any], object], target: str) -> inspect.Parameter:
@@ -98,15 +93,11 @@ _NOT_REQUIRED: Final = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_
 
 
 def _declared(parameter: inspect.Parameter, function: Any, target: str) -> Any:
-    """The parameter's type, text resolved; of the others nothing is resolved, they may be for type checkers only."""
+    """The parameter's type; nothing declared is `str`."""
     if parameter.annotation is parameter.empty:
         return str
-    inner: Any = inspect.unwrap(getattr(function, "func", function))
-    inner = inner.__init__ if inspect.isclass(inner) else inner
-    names = getattr(inner, "__globals__", None) or getattr(getattr(inner, "__call__", None), "__globals__", {})  # noqa: B004
-    holder: Any = SimpleNamespace(__annotations__={"item": parameter.annotation})
     try:
-        return typing.get_type_hints(holder, globalns=names, include_extras=True)["item"]
+        return declared(parameter, function)
     except Exception as error:
         raise Unreadable(
             f"{target!r}: the type of its parameter {parameter.name!r}, {parameter.annotation!r}, "
