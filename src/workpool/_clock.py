@@ -7,9 +7,9 @@ wait, however that ended. `sit` runs one in a thread; a task has a way of its ow
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
 from threading import TIMEOUT_MAX
 from time import perf_counter
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -27,21 +27,34 @@ Wake = Callable[[None], object]
 Steps = Generator[float | None, None, R]
 """Seconds to wait for (None: until woken), again and again; returns what it waited for. To be closed."""
 
-Parker = SimpleQueue[None]
-"""Where one thread waits: `put(None)` wakes it. A wake is never lost, may come twice (the sleeper looks again
-for what it waits for), and is safe in signal handlers and finalizers, which no `Condition` or `Event` is."""
+
+class Parker:
+    """Where one thread waits: `put` wakes it.
+
+    A wake is never lost, may come twice (the sleeper looks again for what it waits for), and is safe in signal handlers
+    and finalizers, which no `Condition` or `Event` is. Nor would a SimpleQueue do: until Python 3.13 its `get` with a
+    timeout waits for ever if the thread does not get to run, or a signal handler runs, until the time is up.
+    """
+
+    __slots__ = ("_release", "acquire")
+
+    def __init__(self) -> None:
+        lock = threading.Lock()
+        lock.acquire()
+        self.acquire: Final = lock.acquire
+        self._release: Final = lock.release
+
+    def put(self, _: None = None) -> None:
+        """A `Wake`."""
+        try:
+            self._release()
+        except RuntimeError:  # somebody has woken it, and it has not come round yet
+            pass
 
 
 def park(parker: Parker, timeout: float | None) -> bool:
     """Wait for a wake, at most `timeout` seconds (None: for ever). False when the time was up."""
-    if timeout is None:
-        parker.get()
-        return True
-    try:
-        parker.get(timeout=min(max(timeout, 0.0), TIMEOUT_MAX))
-    except Empty:
-        return False
-    return True
+    return parker.acquire(True, -1 if timeout is None else min(max(timeout, 0.0), TIMEOUT_MAX))
 
 
 def later(loop: AbstractEventLoop, seconds: float, wake: Wake) -> Callable[[], object]:

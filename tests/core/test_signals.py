@@ -6,6 +6,7 @@ import random
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from time import perf_counter
 
 import pytest
 
@@ -177,3 +178,22 @@ def test_a_handler_may_stop_while_a_stop_waits(on_timer: Callable[[Callable[[], 
         timer.join()
     finally:
         signal.signal(signal.SIGUSR1, before)
+
+
+def test_a_handler_that_takes_longer_than_a_wait_does_not_make_it_endless(
+    on_timer: Callable[[Callable[[], None]], None],
+) -> None:
+    until = 0.0
+
+    def outlast() -> None:
+        while perf_counter() < until:
+            pass
+
+    on_timer(outlast)
+    may_end = threading.Event()
+    with Pool(may_end.wait, workers=1) as pool:
+        pool.submit(20.0)
+        until = perf_counter() + 0.1
+        signal.setitimer(signal.ITIMER_REAL, 0.02)
+        assert not pool.join(0.05)
+        may_end.set()

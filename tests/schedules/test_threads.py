@@ -4,9 +4,8 @@ After each schedule the pool has stopped, its numbers add up, each item has met 
 ended: one that is left asleep is a DeadlockError, which says what it waits for. A failure holds its schedule, which
 `interleave_test.replay` runs again.
 
-The explorer needs help with three things. It has no `RLock._is_owned`. It replaces names in `threading` and `queue`
-when it starts, so those that the package has imported from there are replaced here. And it would switch threads between
-any two instructions, where an interpreter with a GIL switches after calls alone, which the path of an item relies on:
+The explorer needs help with two things. It has no `RLock._is_owned`. And it would switch threads between any two
+instructions, where an interpreter with a GIL switches after calls alone, which the path of an item relies on:
 so each race is explored by both rules, with half of the schedules each: the second for the package without the GIL.
 """
 
@@ -14,7 +13,6 @@ from __future__ import annotations
 
 import dis
 import gc
-import queue
 import sys
 import threading
 import time
@@ -128,8 +126,6 @@ def explorer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(
         it.RLock, "_is_owned", lambda lock: lock._owner is it._scheduler.current_scheduler().me(), raising=False
     )
-    for module in ("workpool._clock", "workpool.workers.threads"):
-        monkeypatch.setattr(f"{module}.Parker", vars(queue)["_PySimpleQueue"])
     monkeypatch.setattr("workpool._state.PAUSES", ())
     if with_gil:
         monkeypatch.setattr("workpool._queue._traced", lambda: False)

@@ -52,7 +52,7 @@ class ManualClock:
             return park(parker, None)
         until = self._now + timeout
         undo = self._sleep(until, parker.put)
-        parker.get()
+        park(parker, None)
         undo()
         return self._now < until
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import CancelledError
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -14,9 +15,10 @@ from workpool._core.keys import ByKey
 from workpool._core.outcome import Retry
 from workpool._core.rate import Rate
 from workpool._fate import Hooks
+from workpool._worker import PARKED
 from workpool.errors import Discard, Fatal, Invalid, PoolStopped, Shed, Snooze, StopTimeout, Transient
 from workpool.pool import Pool
-from workpool.testing.clock import ManualClock
+from workpool.testing.clock import PATIENCE, ManualClock
 from workpool.testing.doubles import Leash, Recorder
 
 __all__ = ["Failing"]
@@ -103,6 +105,13 @@ class Trial:
     def wait_until_waiting(self) -> None:
         """Until something waits for its next attempt, and the pool for the time of that."""
         self.clock.wait_for_sleepers()
+
+    def wait_until_idle(self) -> None:
+        """Until each worker rests: it reads the clock again before it takes its next item. Raises TimeoutError."""
+        until = monotonic() + PATIENCE
+        while not all(worker.pending == PARKED for worker in list(self.pool._queue.workers)):  # pyright: ignore[reportPrivateUsage]
+            if monotonic() > until:
+                raise TimeoutError("a worker does not come to rest")
 
     def deaths(self) -> dict[str, int]:
         """How many have failed for good, by the reasons for which some have."""
@@ -241,6 +250,7 @@ class Failing:
             future = trial.pool.call((9, "os"))
             for _ in range(2):
                 trial.wait_until_waiting()
+                trial.wait_until_idle()
                 trial.clock.advance(1.0)
             assert isinstance(future.exception(20), Shed)
             assert trial.shed == [((9, "os"), "deadline")]
