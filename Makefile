@@ -4,6 +4,7 @@
 PYTHON ?= python3
 DIR ?= $(shell $(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')
 WORKERS ?= 8
+FOR ?= 20
 TESTS ?= tests
 
 SHELL := bash
@@ -25,11 +26,16 @@ RESULTS := build/checksums.jsonl
 ##@ Use
 
 .PHONY: demo
-demo: $(VENV)/.demo  ## Checksum every file below DIR (the standard library) with a pool of WORKERS (8) threads.
+demo: $(VENV)/.demo  ## Run a service with traffic beside it for FOR (20) seconds, and print where its page is.
+	@echo "demo: workpool serve examples/service.yaml, more messages and batches than it can always take, then SIGTERM"
+	@$(BIN)/python -m examples.traffic --seconds $(FOR)
+
+.PHONY: checksums
+checksums: $(VENV)/.demo  ## Checksum every file below DIR (the standard library) with a pool of WORKERS (8) threads.
 	@mkdir -p $(dir $(RESULTS)); rm -f $(RESULTS)
-	@echo "demo: the SHA-256 of every file below $(DIR), by $(WORKERS) workers"
+	@echo "checksums: the SHA-256 of every file below $(DIR), by $(WORKERS) workers"
 	find "$(DIR)" -type f | $(BIN)/workpool run examples.checksums:checksum --workers $(WORKERS) --progress --output $(RESULTS)
-	@echo "demo: the first 3 of $$(wc -l <$(RESULTS)) results, all of them in $(RESULTS):"
+	@echo "checksums: the first 3 of $$(wc -l <$(RESULTS)) results, all of them in $(RESULTS):"
 	@head -n 3 $(RESULTS)
 
 ##@ Develop

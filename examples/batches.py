@@ -39,7 +39,7 @@ class Result:
     by_source: dict[str, float]
 
 
-def average(job: Job) -> Result:
+def process_batch(job: Job) -> Result:
     """The process function. Raises ValueError for a job without records."""
     if not job.records:
         raise ValueError(f"{job.id} has no records")
@@ -74,7 +74,7 @@ def main() -> None:
 
     results: list[Result] = []
     # Few workers and a short queue, because a job is large: what the pool holds, it holds in memory.
-    with Pool(average, workers=4, queue_size=8, name="batches") as pool:
+    with Pool(process_batch, workers=4, queue_size=8, name="batches") as pool:
         for result in pool.map(make_jobs(seed)):
             print(f"{result.job:9} {result.count:4} records, average {result.average:6.2f}")
             results.append(result)

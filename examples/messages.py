@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from threading import Event, Lock
-from typing import assert_never
+from typing import Final, assert_never
 
 from workpool import Hooks, Pool, PoolStats, QueueFull, current
 
@@ -80,9 +80,11 @@ class Plant:
         self.hottest = 0.0
         self.online: set[str] = set()
 
-    def handle(self, line: str) -> None:
+    def handle_line(self, line: str) -> None:
         """The process function. What it raises fails this one message; the worker goes on with the next."""
-        message = decode(line)
+        self.handle(decode(line))
+
+    def handle(self, message: Message) -> None:
         match message:
             case Telemetry():
                 current().sleep(0.004)  # a write to a database; ends early if the pool has to stop
@@ -98,6 +100,14 @@ class Plant:
                 assert_never(message)
         with self._lock:
             self.handled[type(message).__name__.lower()] += 1
+
+
+PLANT: Final = Plant()
+
+
+def process_message(message: Message) -> None:
+    """The process function of a service, which reads the message from its JSON: `workpool serve`, `workpool run`."""
+    PLANT.handle(message)
 
 
 # -- receiving them ------------------------------------------------------------------------------------------
@@ -161,7 +171,7 @@ def main() -> None:
     logging.getLogger("workpool").setLevel(logging.CRITICAL)  # else each failure is logged, with its traceback
     quit_early = Event()  # a service would set it in a signal handler
 
-    with Pool(plant.handle, workers=8, queue_size=100, name="messages", hooks=Hooks(error=note)) as pool:
+    with Pool(plant.handle_line, workers=8, queue_size=100, name="messages", hooks=Hooks(error=note)) as pool:
         for number, burst in enumerate(bursts(seed), 1):
             if quit_early.wait(0.05):  # the network is quiet for a moment
                 break

@@ -12,7 +12,7 @@ from statistics import fmean
 
 import pytest
 
-from examples.batches import Job, Record, average, make_jobs
+from examples.batches import Job, Record, make_jobs, process_batch
 from workpool import Pool
 
 ROOT = Path(__file__).parents[2]
@@ -72,7 +72,7 @@ def test_jobs_have_50_to_150_records() -> None:
 
 def test_the_average_is_taken_for_each_source_too() -> None:
     job = Job("one", (Record("a", 1.0), Record("b", 10.0), Record("a", 3.0)))
-    with Pool(average, workers=1) as pool:
+    with Pool(process_batch, workers=1) as pool:
         result = pool.call(job).result(20)
     assert (result.job, result.count, result.by_source) == ("one", 3, {"a": 2.0, "b": 10.0})
     assert result.average == pytest.approx(14 / 3)
