@@ -8,7 +8,7 @@ import platform
 import sys
 from collections.abc import Callable
 
-from bench import cost, loops, memory, overload, rules, seats
+from bench import cost, http, loops, memory, overload, rules, seats
 from bench.rivals import CONTENDERS
 from bench.table import Table
 
@@ -39,6 +39,8 @@ def sections() -> dict[str, Callable[[Table], None]]:
     found["rules"] = rules.rules_section
     found["overload"] = overload.overload_section
     found["processes"] = seats.processes_section
+    if importlib.util.find_spec("uvicorn") is not None:
+        found["http"] = http.http_section
     return found
 
 

@@ -1,4 +1,4 @@
-"""The example `traffic`: the service refuses what it cannot take, finishes what it has accepted, and both sides agree."""
+"""The example `traffic`: the service refuses what it cannot take, finishes what it took; the counts of both agree."""
 
 from __future__ import annotations
 

@@ -28,6 +28,10 @@ EDGE: Final = 0.75
 LEFT: Final = 3
 """The exit code when something is left."""
 
+SWITCH: Final = 0.001
+"""Seconds that a thread keeps the interpreter when another wants it. With the interpreter's own 5 ms a health check
+waits for 50 ms each time that it needs it, beside ten threads that compute."""
+
 
 def serve_command(file: str) -> int:
     """Run the service until a signal; the exit code. Raises `Wrong` if it cannot start."""
@@ -50,6 +54,8 @@ def serve_command(file: str) -> int:
 
 def _serve(config: Config, events: SimpleQueue[Signalled | Stopped | BaseException]) -> Stopped:
     service = Service(config)
+    if service.server is not None:
+        sys.setswitchinterval(SWITCH)
     try:
         service.start()
     except (OSError, RuntimeError, ValueError) as error:

@@ -1,22 +1,15 @@
 """A connection of uvicorn's, with less patience, and with each answer in one piece.
 
-Rules: it stands on either of uvicorn's parsers: httptools where that is installed, which takes half the time, else h11.
+It stands on httptools, which takes half the time of uvicorn's other parser, h11.
 """
 
 from __future__ import annotations
 
 import asyncio
 from math import inf
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-if TYPE_CHECKING:
-    from uvicorn.protocols.http.h11_impl import H11Protocol as Base
-    from uvicorn.protocols.http.h11_impl import RequestResponseCycle
-else:
-    try:
-        from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol as Base
-    except ImportError:
-        from uvicorn.protocols.http.h11_impl import H11Protocol as Base
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 __all__ = ["Connection"]
 
@@ -30,7 +23,7 @@ UNASKED: Final = 1 << 20
 """Bytes that a client may send without a whole head of a request: httptools knows no limit."""
 
 
-class Connection(Base):
+class Connection(HttpToolsProtocol):
     """One that does not wait for ever for a client which asks for nothing, or takes nothing."""
 
     _look: asyncio.TimerHandle | None = None
@@ -87,7 +80,7 @@ class Connection(Base):
         return cycle is None or cycle.response_complete
 
 
-def _cycle(connection: Base) -> RequestResponseCycle | None:
+def _cycle(connection: HttpToolsProtocol) -> RequestResponseCycle | None:
     """The request that it answers, or the last; None before the first, of which uvicorn's types do not know."""
     return connection.cycle
 

@@ -455,6 +455,8 @@ class ServerSettings(Settings):
     """The port on which it listens; 0 takes a free one."""
     token: Text | None = Field(default=None, repr=False)
     """The token of those who may pause, resume, resize and drain pools; without it nobody may."""
+    names: list[Text] = Field(default_factory=list[str], examples=[["pools.example.org"]])
+    """The names by which it may be asked for on a loopback address, besides localhost and addresses."""
 
 
 class ShutdownSettings(Settings):

@@ -12,6 +12,7 @@ import logging
 import os
 import socket
 import threading
+from collections.abc import Collection
 from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
@@ -20,6 +21,7 @@ import uvicorn
 
 from workpool.service.application import Application
 from workpool.service.connection import Connection
+from workpool.service.names import ForNames, is_loopback
 
 if TYPE_CHECKING:
     from typing import Self
@@ -42,16 +44,21 @@ class Server:
         application: what answers.
         host: an address of this machine; by default only this machine can ask.
         port: 0 takes any that is free.
+        names: by which it may be asked for on a loopback address, besides localhost and addresses: else a page of
+            another site could have the browser take that site's name for this server. On any other address all are.
     """
 
-    def __init__(self, application: Application, host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(
+        self, application: Application, host: str = "127.0.0.1", port: int = 0, names: Collection[str] = ()
+    ) -> None:
         self._application = application
+        self._guarded = ForNames(application, [host, *names])
         self._host = host
         self._port = port
         self._socket: socket.socket | None = None
         self._ready = threading.Event()
         self._failure: BaseException | None = None
-        self._uvicorn = _Uvicorn(self._ready, application)
+        self._uvicorn = _Uvicorn(self._ready, self._guarded)
         self._thread = threading.Thread(target=self._run, name="workpool-http", daemon=True)
 
     @property
@@ -73,7 +80,8 @@ class Server:
         if self._socket is not None or self._uvicorn.should_exit:
             raise RuntimeError("the server was started or stopped before, and starts only once")
         self._socket = _listen(self._host, self._port)
-        self._port = self._socket.getsockname()[1]
+        address, self._port = self._socket.getsockname()[:2]
+        self._guarded.takes_any = not is_loopback(address)
         self._application.reopen()
         try:
             self._thread.start()
@@ -141,7 +149,7 @@ def _listen(host: str, port: int) -> socket.socket:
 class _Uvicorn(uvicorn.Server):
     """uvicorn, which says when it serves, and cuts off what its stop leaves."""
 
-    def __init__(self, ready: threading.Event, application: Application) -> None:
+    def __init__(self, ready: threading.Event, application: ForNames) -> None:
         super().__init__(
             uvicorn.Config(
                 application,

@@ -137,7 +137,7 @@ class Service:
             registry=prometheus_client.REGISTRY if registry is None else registry,
             interval=config.metrics.worker_pools.update_interval,
         )
-        return Server(application, config.server.host, config.server.port)
+        return Server(application, config.server.host, config.server.port, config.server.names)
 
     def _stop(self, until: float, timeout: float) -> Stopped:
         drained = until - max((1 - SHARE) * timeout, min(LEAST, timeout / 2))
