@@ -1,19 +1,22 @@
-"""`workpool check` and `workpool schema`."""
+"""`workpool check`, `schema`, `rules` and `dashboard`: what is said of a configuration without starting anything."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
+from collections.abc import Callable
 from typing import Any, Final
 
 from workpool._named import look_here
 from workpool.pool import Pool
 from workpool.service.config import Config, ConfigError, Problem, build, load, schema
+from workpool.service.dashboard import dashboard
 from workpool.service.models import PoolSettings
+from workpool.service.rules import rules
 from workpool.workers.choice import is_async
 
-__all__ = ["check_command", "schema_command"]
+__all__ = ["check_command", "dashboard_command", "rules_command", "schema_command"]
 
 WORKERS: Final = {
     "thread": "thread",
@@ -41,6 +44,27 @@ def check_command(file: str) -> int:
 def schema_command() -> int:
     """Print the schema; the exit code."""
     sys.stdout.write(json.dumps(schema(), indent=2) + "\n")
+    return 0
+
+
+def rules_command(file: str) -> int:
+    """Print rules for Prometheus; the exit code."""
+    return _print_of(file, rules)
+
+
+def dashboard_command(file: str) -> int:
+    """Print a dashboard for Grafana; the exit code."""
+    return _print_of(file, dashboard)
+
+
+def _print_of(file: str, what: Callable[[Config], str]) -> int:
+    look_here()
+    try:
+        config = load(file, os.environ, _warn)
+    except ConfigError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    sys.stdout.write(what(config))
     return 0
 
 

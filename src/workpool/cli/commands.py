@@ -234,6 +234,38 @@ def _schema() -> int:
     return schema_command()
 
 
+@workpool.command("rules", short_help="Print rules for Prometheus.")
+@click.argument("file", metavar="FILE")
+def _rules(file: str) -> int:
+    """Print recording and alert rules for Prometheus about the pools of FILE, a configuration.
+
+    \b
+    Exit codes: 0 done, 2 the configuration is wrong.
+
+    \b
+    Example:
+      workpool rules pools.yaml >workpool.rules.yml && promtool check rules workpool.rules.yml
+    """
+    _insist_on_service("rules")
+    from workpool.cli.checking import rules_command
+
+    return rules_command(file)
+
+
+@workpool.command("dashboard", short_help="Print a dashboard for Grafana.")
+@click.argument("file", metavar="FILE")
+def _dashboard(file: str) -> int:
+    """Print a dashboard about the pools of FILE, a configuration, as JSON that Grafana imports.
+
+    \b
+    Exit codes: 0 done, 2 the configuration is wrong.
+    """
+    _insist_on_service("dashboard")
+    from workpool.cli.checking import dashboard_command
+
+    return dashboard_command(file)
+
+
 @workpool.command("serve", short_help="Run the pools of a configuration until a signal.")
 @click.argument("file", metavar="FILE")
 def _serve(file: str) -> int:
