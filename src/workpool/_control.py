@@ -118,7 +118,7 @@ class ControlledQueue(NestingQueue[T]):
         """Close without a drain, because no worker can work: `why` is said to whoever submits or stops."""
         if not self.failure:
             self.failure = why
-            log.error("pool %r stops: %s", self.name, why)
+            log.error("pool %r stops: %s", self.name, why, extra={"pool": self.name})
             self.close(drain=False)
 
     def shut(self) -> None:

@@ -92,6 +92,8 @@ def failed(queue: ControlledQueue[T], worker: Worker[T], hooks: Hooks[T], error:
     if isinstance(verdict, Discarded):
         worker.tally.succeeded(seconds)
         worker.fate = DISCARDED
+        if entry[2] is not None:
+            entry[2].is_discarded = True
         _tell_future(queue, worker, entry, error)
     else:
         _died(queue, worker, hooks, Death(error, verdict.why))
@@ -190,7 +192,13 @@ def tell_shed(queue: ControlledQueue[T], hook: Callable[[T, str], object], item:
 
 def tell_stuck(queue: ControlledQueue[T], hooks: Hooks[T], item: T, seconds: float, stack: str) -> None:
     """Log where an item is that takes too long, and give that to the hook."""
-    log.warning("pool %r: an item has been running for %.3g s, and is here:\n%s", queue.name, seconds, stack)
+    log.warning(
+        "pool %r: an item has been running for %.3g s, and is here:\n%s",
+        queue.name,
+        seconds,
+        stack,
+        extra={"pool": queue.name},
+    )
     if hooks.stuck is not None:
         try:
             hooks.stuck(item, seconds, stack)

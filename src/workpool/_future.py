@@ -60,6 +60,9 @@ class ItemFuture(Future[R]):
     lane: Lane[Any] | None = None
     """Where it is queued, if its queue has several lanes. Written by the queue before it accepts the item."""
 
+    is_discarded = False
+    """Its exception is no failure: the item is of no use. Written before that is told."""
+
     aside: Any = None
     """What knows of it while it is in no lane: the line of its key, or what waits for its next attempt."""
 

@@ -150,6 +150,13 @@ class Histogram:
         """How many were at or below each bound; the last is the count of all."""
         return tuple(accumulate(self.counts))
 
+    def at_least(self, share: float) -> float:
+        """Seconds that all of them took at least, but for the quickest, which are that share: the lower bound of a
+        bucket. Raises StopIteration if nothing was measured."""
+        wanted = share * self.count
+        reached = next(place for place, count in enumerate(self.cumulative()) if count >= wanted)
+        return BOUNDS[reached - 1] if reached else 0.0
+
     def as_dict(self) -> dict[str, Any]:
         """Plain values: `count`, `sum`, `mean`, and `buckets` from upper bound to cumulative count."""
         bounds = [*map(str, BOUNDS), "+Inf"]

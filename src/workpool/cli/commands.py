@@ -268,7 +268,8 @@ def _dashboard(file: str) -> int:
 
 @workpool.command("serve", short_help="Run the pools of a configuration until a signal.")
 @click.argument("file", metavar="FILE")
-def _serve(file: str) -> int:
+@click.option("--log-json", is_flag=True, help="Log one object of JSON a line, in place of text.")
+def _serve(file: str, log_json: bool) -> int:
     """Run the pools of FILE, a configuration, and the sources that feed them, until SIGTERM, SIGINT or SIGHUP. The
     current folder can be imported from.
 
@@ -283,7 +284,7 @@ def _serve(file: str) -> int:
     _insist_on_service("serve")
     from workpool.cli.serving import serve_command
 
-    return serve_command(file)
+    return serve_command(file, log_json)
 
 
 def _insist_on_service(command: str) -> None:

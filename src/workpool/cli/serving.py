@@ -1,29 +1,41 @@
 """`workpool serve`: a service from its configuration to its exit code.
 
 Rules: everything that can be wrong is looked at before anything is started. The main thread does nothing but take
-events off one queue. Whatever happens in a stop, the process ends when the time for it is up.
+events off one queue. Whatever happens in a stop, the process ends when the time for it is up: a thread sees to that; if
+that hangs too, faulthandler's, which is no thread of Python's; and if not even the signal was heard, because C code
+does not let go of the interpreter, a process beside it.
 """
 
 from __future__ import annotations
 
 import faulthandler
+import logging
 import os
+import signal
+import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Final
 
 from workpool._named import look_here
+from workpool.cli import watchdog
 from workpool.cli.job import LOOK, Signalled, signals
+from workpool.cli.logs import log_to_stderr
 from workpool.cli.wrong import Wrong
 from workpool.service.config import Config, ConfigError, Problem, load
 from workpool.service.service import Service, Stopped
 
 __all__ = ["serve_command"]
 
-EDGE: Final = 0.75
+EDGE: Final = 0.85
 """Seconds over the budget in which a stop that is about to end may do so. Giving up on what runs takes half of one."""
+
+LAST: Final = 0.1
+"""Seconds after which whoever ends the process when nothing of Python's does comes behind that."""
 
 LEFT: Final = 3
 """The exit code when something is left."""
@@ -33,8 +45,12 @@ SWITCH: Final = 0.001
 waits for 50 ms each time that it needs it, beside ten threads that compute."""
 
 
-def serve_command(file: str) -> int:
+log = logging.getLogger("workpool")
+
+
+def serve_command(file: str, log_json: bool = False) -> int:
     """Run the service until a signal; the exit code. Raises `Wrong` if it cannot start."""
+    log_to_stderr(log_json)
     look_here()
     try:
         config = load(file, os.environ, _warn)
@@ -42,13 +58,16 @@ def serve_command(file: str) -> int:
         sys.stderr.write(f"{error}\n")
         return 2
     events: SimpleQueue[Signalled | Stopped | BaseException] = SimpleQueue()
-    with signals(events):  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # it puts `Signalled` alone
+    grace = config.shutdown.grace
+    with _watched(grace), signals(events):  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # it puts `Signalled` alone
         stopped = _serve(config, events)
-    _say(f"{stopped}\nstopped; {'nothing' if stopped.clean else 'something'} is left")
-    code = 0 if stopped.clean else LEFT
-    if _may_be_stuck(config, stopped):
-        sys.stderr.flush()
-        os._exit(code)  # what is stuck may hold something that an orderly exit waits for
+        for line in str(stopped).splitlines():
+            log.info("%s", line)
+        log.info("stopped; %s is left", "nothing" if stopped.clean else "something")
+        code = 0 if stopped.clean else LEFT
+        if _may_be_stuck(config, stopped):
+            sys.stderr.flush()
+            os._exit(code)  # what is stuck may hold something that an orderly exit waits for
     return code
 
 
@@ -62,7 +81,7 @@ def _serve(config: Config, events: SimpleQueue[Signalled | Stopped | BaseExcepti
         raise Wrong(f"the service cannot start: {error}") from None
     grace = config.shutdown.grace
     at = "" if service.server is None else f"; {service.server.url}"
-    _say(f"{len(service.pools)} pools run: {', '.join(service.pools)}{at}")
+    log.info("%s", f"{len(service.pools)} pools run: {', '.join(service.pools)}{at}")
     signalled = 0
     while True:
         event = _next(events)
@@ -72,11 +91,11 @@ def _serve(config: Config, events: SimpleQueue[Signalled | Stopped | BaseExcepti
             raise event
         signalled += 1
         if signalled == 1:
-            _say(f"stopping: what was accepted is finished, for at most {grace:g} s; once more to abort")
             _watch(grace)
+            log.info("stopping: what was accepted is finished, for at most %g s; once more to abort", grace)
             _thread(lambda: events.put(_stop(service, grace)))
         else:
-            _say("aborting")
+            log.info("aborting")
             _thread(service.abort)
 
 
@@ -96,19 +115,42 @@ def _next(events: SimpleQueue[Signalled | Stopped | BaseException]) -> Signalled
             pass
 
 
+@contextmanager
+def _watched(grace: float) -> Generator[None, None, None]:
+    """With a process that ends this one, where there is what that needs: the one way when no signal can be heard."""
+    if not hasattr(os, "pidfd_open"):
+        yield
+        return
+    theirs, ours = os.pipe()
+    os.set_blocking(ours, False)
+    command = [sys.executable, "-I", "-S", str(Path(watchdog.__file__)), str(os.getpid()), str(grace + EDGE + LAST)]
+    process = subprocess.Popen(command, stdin=theirs, stdout=subprocess.DEVNULL)
+    os.close(theirs)
+    before = signal.set_wakeup_fd(ours, warn_on_full_buffer=False)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(ours)
+        process.kill()  # it may have heard a signal, and wait for the end of this process
+        process.wait()
+
+
 def _watch(grace: float) -> None:
     """End the process at the edge of its budget. The second is for when no thread of Python's gets to run any more."""
     timer = threading.Timer(grace + EDGE, _end)
     timer.daemon = True
     timer.start()
     try:
-        faulthandler.dump_traceback_later(grace + EDGE + 0.2, exit=True)
+        faulthandler.dump_traceback_later(grace + EDGE + LAST / 2, exit=True)
     except (OSError, ValueError, RuntimeError):  # no stderr that is a file
         pass
 
 
 def _end() -> None:
-    _say("the time is up; something is left")
+    """Say nothing by `logging`, whose lock somebody may hold who hangs: but on its own, and wait for nobody."""
+    threading.Thread(target=os.write, args=(2, b"workpool: the time is up; something is left\n"), daemon=True).start()
+    threading.Event().wait(LAST / 4)
     os._exit(LEFT)
 
 
@@ -123,13 +165,4 @@ def _thread(run: Callable[[], object]) -> None:
 
 
 def _warn(problem: Problem) -> None:
-    sys.stderr.write(f"{problem}\n")
-
-
-def _say(text: str) -> None:
-    try:
-        for line in text.splitlines():
-            sys.stderr.write(f"workpool: {line}\n")
-        sys.stderr.flush()
-    except OSError:
-        pass  # nobody reads it
+    log.warning("%s", problem)

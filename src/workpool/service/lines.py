@@ -17,7 +17,8 @@ from itertools import chain
 from time import monotonic
 from typing import Any, Final
 
-from workpool.errors import Discard, ItemAbandoned, PoolStopped, QueueFull, Shed
+from workpool._future import ItemFuture
+from workpool.errors import ItemAbandoned, PoolStopped, QueueFull, Shed
 from workpool.pool import Pool
 from workpool.service.decoding import Decode, Undecodable
 from workpool.sources.lines import STDIN, Line, LineReader, Window, joined
@@ -29,8 +30,6 @@ LOOK: Final = 0.1
 
 SOON: Final = 0.5
 """Seconds that the thread always has to end: it is woken, and takes no longer unless it is stuck in reading an item."""
-
-log = logging.getLogger("workpool")
 
 Failed = Callable[[Any, BaseException], object]
 
@@ -59,6 +58,7 @@ class LineSource:
         self._stopping = threading.Event()
         size = pool.stats().queue_size
         self._window = Window(size, max(1, size // 2))
+        self._log = logging.LoggerAdapter(logging.getLogger("workpool"), {"pool": pool.name})
         self._reader: LineReader | None = None
         self._thread = threading.Thread(target=self._read, name=f"workpool-source-{pool.name}", daemon=True)
 
@@ -90,7 +90,9 @@ class LineSource:
         if reader is None:
             return 0
         if self._thread.is_alive():
-            log.error("pool %r: the thread that reads %s did not end; what it has is lost", self._pool.name, self._path)
+            self._log.error(
+                "pool %r: the thread that reads %s did not end; what it has is lost", self._pool.name, self._path
+            )
             return _add(self.unprocessed, joined([self._raw()]))
         try:
             return _add(self.unprocessed, self._left(reader, until))
@@ -104,7 +106,7 @@ class LineSource:
 
         yield from joined(groups())
         if reader.cut_off:
-            log.error(
+            self._log.error(
                 "pool %r: %s was cut off in the middle of a line: %.200r", self._pool.name, self._path, reader.cut_off
             )
 
@@ -113,7 +115,7 @@ class LineSource:
         return [line.raw for _, line in sorted(self._in_flight.items())]
 
     def _complain(self, error: OSError) -> None:
-        log.error("pool %r: cannot read %s: %s", self._pool.name, self._path, error.strerror)
+        self._log.error("pool %r: cannot read %s: %s", self._pool.name, self._path, error.strerror)
 
     # -- the thread's side ---------------------------------------------------------------------
 
@@ -122,9 +124,9 @@ class LineSource:
         try:
             self._reader.run()
         except OSError as error:
-            log.error("pool %r: cannot read %s: %s", self._pool.name, error.filename, error.strerror)
+            self._log.error("pool %r: cannot read %s: %s", self._pool.name, error.filename, error.strerror)
         except BaseException:
-            log.exception("pool %r: reading %s broke off", self._pool.name, self._path)
+            self._log.exception("pool %r: reading %s broke off", self._pool.name, self._path)
 
     def _hand_over(self, line: Line) -> None:
         """Raises `PoolStopped`: the line stays in flight, as one that did not run."""
@@ -133,7 +135,7 @@ class LineSource:
         except Undecodable as error:
             self.unreadable += 1
             self._window.give(1)
-            log.error("pool %r: %s:%d: %s", self._pool.name, line.file, line.number, error)
+            self._log.error("pool %r: %s:%d: %s", self._pool.name, line.file, line.number, error)
             return
         self._in_flight[line.seq] = line
         self._call(item).add_done_callback(partial(self._settled, line.seq, item))
@@ -152,17 +154,22 @@ class LineSource:
         error = None if future.cancelled() else future.exception()
         if not (future.cancelled() or isinstance(error, ItemAbandoned)):
             line = self._in_flight.pop(seq)
-            if not (error is None or isinstance(error, Shed | Discard)):  # those have hooks of their own, or need none
+            if error is not None and not (isinstance(error, Shed) or _is_discarded(future)):  # which need no word
                 self._tell(line, item, error)
         self._window.give(1)
 
     def _tell(self, line: Line, item: object, error: BaseException) -> None:
-        log.error("pool %r: %s:%d failed", self._pool.name, line.file, line.number, exc_info=error)
+        self._log.error("pool %r: %s:%d failed", self._pool.name, line.file, line.number, exc_info=error)
         if self._failed is not None:
             try:
                 self._failed(item, error)
             except Exception:
-                log.exception("pool %r: hooks.error failed", self._pool.name)
+                self._log.exception("pool %r: hooks.error failed", self._pool.name)
+
+
+def _is_discarded(future: Future[Any]) -> bool:
+    """Also where `classify` takes the error for a `Discard`."""
+    return isinstance(future, ItemFuture) and future.is_discarded
 
 
 def _add(path: str, chunks: Iterable[bytes]) -> int:

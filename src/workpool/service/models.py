@@ -457,6 +457,8 @@ class ServerSettings(Settings):
     """The token of those who may pause, resume, resize and drain pools; without it nobody may."""
     names: list[Text] = Field(default_factory=list[str], examples=[["pools.example.org"]])
     """The names by which it may be asked for on a loopback address, besides localhost and addresses."""
+    stuck_after: Limit = 10.0
+    """How long an item may run until the page shows its worker as stuck, with its stack."""
 
 
 class ShutdownSettings(Settings):

@@ -20,6 +20,7 @@ from workpool.service.config import Config, build
 from workpool.service.decoding import decoding
 from workpool.service.lines import LineSource
 from workpool.service.models import PoolSettings
+from workpool.service.statistics import Statistics
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -92,7 +93,9 @@ class Service:
         self.server = self._serving(config, registry) if "server" in config.model_fields_set else None
         """What answers over HTTP, if the configuration has it."""
         servers = () if self.server is None else (self.server,)
-        self._parts: Sequence[Part] = (*before, *servers, self._pools, *self._sources.values())
+        budget = _to_drain(config.shutdown.grace)
+        statistics = Statistics(self.pools, config.metrics.worker_pools.update_interval, budget)
+        self._parts: Sequence[Part] = (*before, *servers, statistics, self._pools, *self._sources.values())
         self._lock = threading.Lock()
         self._stopped: Stopped | None = None
 
@@ -136,11 +139,12 @@ class Service:
             readiness=lambda: self._unready,
             registry=prometheus_client.REGISTRY if registry is None else registry,
             interval=config.metrics.worker_pools.update_interval,
+            stuck_after=config.server.stuck_after,
         )
         return Server(application, config.server.host, config.server.port, config.server.names)
 
     def _stop(self, until: float, timeout: float) -> Stopped:
-        drained = until - max((1 - SHARE) * timeout, min(LEAST, timeout / 2))
+        drained = until - timeout + _to_drain(timeout)
         for source in self._sources.values():
             source.stop(max(0.0, drained - monotonic()))
         self._pools.stop(max(0.0, drained - monotonic()))
@@ -156,6 +160,11 @@ class Service:
         for part in reversed(self._parts[: self._parts.index(self._pools)]):
             part.stop(max(0.0, until - monotonic()))
         return Stopped(tuple(self._pools.reports), kept, tuple(trouble))
+
+
+def _to_drain(budget: float) -> float:
+    """How much of it items have to end by themselves."""
+    return budget - max((1 - SHARE) * budget, min(LEAST, budget / 2))
 
 
 class _Pools:

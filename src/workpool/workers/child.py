@@ -82,6 +82,7 @@ def _leave_signals_to_the_parent() -> None:
 
     A handler that does nothing, instead of SIG_IGN, which what is started from here would inherit.
     """
+    signal.set_wakeup_fd(-1)  # of a parent that was forked: whoever reads that takes this process's signals for its
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _ignore)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
@@ -152,16 +153,19 @@ def _listen(control: socket.socket, line: _Line, me: _Me, gone: Callable[[], obj
 class _ToParent(logging.handlers.QueueHandler):
     """Log records, to be logged by the parent."""
 
-    def __init__(self, line: _Line) -> None:
+    def __init__(self, line: _Line, setup: Setup) -> None:
         super().__init__(None)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # `enqueue` knows where to
         self._line = line
+        self._place = {"pool": setup.pool, "worker": setup.worker}
 
     def enqueue(self, record: logging.LogRecord) -> None:
+        vars(record).update(self._place)
         try:
             data = pickle.dumps(record)
         except Exception:  # something extra on it
             said = record.getMessage()
             plain = logging.LogRecord(record.name, record.levelno, record.pathname, record.lineno, said, None, None)
+            vars(plain).update(self._place)
             data = pickle.dumps(plain)
         self._line.send(Kind.LOG, data)
 
@@ -173,7 +177,7 @@ def _log_to_parent(line: _Line, setup: Setup) -> None:
         for logger in list(root.manager.loggerDict.values()):
             if isinstance(logger, logging.Logger):
                 logger.handlers.clear()
-    root.handlers[:] = [_ToParent(line)]
+    root.handlers[:] = [_ToParent(line, setup)]
     root.setLevel(setup.log_level)
 
 
