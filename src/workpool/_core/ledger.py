@@ -152,9 +152,13 @@ class Histogram:
 
     def at_least(self, share: float) -> float:
         """Seconds that all of them took at least, but for the quickest, which are that share: the lower bound of a
-        bucket. Raises StopIteration if nothing was measured."""
+        bucket; or of the last, which has no upper one, what those in it took at least on average. Raises StopIteration
+        if nothing was measured."""
         wanted = share * self.count
         reached = next(place for place, count in enumerate(self.cumulative()) if count >= wanted)
+        if reached == len(BOUNDS):
+            others = sum(bound * count for bound, count in zip(BOUNDS, self.counts, strict=False))
+            return max(BOUNDS[-1], (self.sum - others) / self.counts[-1])
         return BOUNDS[reached - 1] if reached else 0.0
 
     def as_dict(self) -> dict[str, Any]:

@@ -101,5 +101,6 @@ def _plain(stats: PoolStats) -> dict[str, Any]:
 
 def _slow(stats: PoolStats) -> float | None:
     """How long 1 item in 100 has run, at least; None: too few have run."""
-    counts = [one + other for one, other in zip(stats.run_success.counts, stats.run_error.counts, strict=True)]
-    return Histogram(tuple(counts), 0.0).at_least(0.99) if sum(counts) >= FEW else None
+    runs = stats.run_success, stats.run_error
+    counts = tuple(one + other for one, other in zip(*(run.counts for run in runs), strict=True))
+    return Histogram(counts, sum(run.sum for run in runs)).at_least(0.99) if sum(counts) >= FEW else None

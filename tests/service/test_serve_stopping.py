@@ -1,0 +1,250 @@
+"""`workpool serve` is told to stop in each state that it can be in, and every line is accounted for."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from time import monotonic
+from typing import Any
+from urllib.request import Request, urlopen
+
+import pytest
+
+SECONDS = 60.0
+"""The longest that anything is waited for."""
+
+SLACK = 5.0
+"""Seconds over the grace that a busy machine may take; a service that hangs takes for ever."""
+
+FUNCTIONS = """
+import ctypes
+import os
+import sys
+import threading
+import time
+
+EFFECTS = os.open("effects", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+def note(line):
+    os.write(EFFECTS, line.encode() + b"\\n")
+
+def stuck(line):
+    note(line)
+    threading.Event().wait()
+
+def half_stuck(line):
+    note(line)
+    if line.endswith("7"):
+        threading.Event().wait()
+
+def wedged(line):
+    note(line)
+    ctypes.PyDLL(None).sleep(600)  # with the interpreter's lock
+
+def slow_to_begin():
+    os.write(EFFECTS, b"begins\\n")
+    time.sleep(600)
+"""
+
+CONFIG = """
+worker_pools:
+  a:
+    process: served:{function}
+    workers: 4
+    queue_size: 100
+    {more}
+    source: {{kind: lines, path: "-"}}
+server: {{port: 0, token: secret}}
+shutdown: {{grace: {grace}}}
+"""
+
+
+class Serving:
+    """One process, whose log is read as JSON, and whose lines are numbers."""
+
+    def __init__(self, folder: Path, function: str, grace: str, more: str) -> None:
+        (folder / "served.py").write_text(FUNCTIONS)
+        (folder / "pools.yaml").write_text(CONFIG.format(function=function, grace=grace, more=more))
+        self.folder = folder
+        self.log: list[dict[str, Any]] = []
+        self._rest = b""
+        command = [sys.executable, "-m", "workpool", "serve", "pools.yaml", "--log-json"]
+        self.process = subprocess.Popen(command, cwd=folder, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert self.process.stdin is not None
+        assert self.process.stderr is not None
+        self.stdin, self.stderr = self.process.stdin, self.process.stderr
+
+    def until(self, is_true: Callable[[], bool]) -> None:
+        """Read on in its log, and look again and again."""
+        end = monotonic() + SECONDS
+        while not is_true():
+            assert monotonic() < end, self.log
+            assert self.process.poll() is None, self.log
+            if select.select([self.stderr], [], [], 0.01)[0]:
+                self._take(os.read(self.stderr.fileno(), 65536))
+
+    def has_said(self, text: str) -> bool:
+        return any(text in line["message"] for line in self.log)
+
+    @property
+    def url(self) -> str:
+        self.until(lambda: self.has_said("pools run"))
+        begun = next(line for line in self.log if "pools run" in line["message"])
+        return str(begun["message"]).rpartition("; ")[2]
+
+    def post(self, what: str) -> None:
+        request = Request(f"{self.url}/api/pools/a/{what}", b"", {"authorization": "bearer secret"})
+        assert urlopen(request, timeout=SECONDS).status in {200, 202}
+
+    def stats(self) -> dict[str, Any]:
+        answer = json.load(urlopen(f"{self.url}/api/pools", timeout=SECONDS))
+        stats: dict[str, Any] = answer["pools"]["a"]
+        return stats
+
+    def feed(self, count: int) -> list[str]:
+        lines = [str(number) for number in range(count)]
+        self.stdin.write("".join(f"{line}\n" for line in lines).encode())
+        self.stdin.flush()
+        return lines
+
+    def effects(self) -> list[str]:
+        path = self.folder / "effects"
+        return path.read_text().split() if path.exists() else []
+
+    def unprocessed(self) -> list[str]:
+        path = self.folder / "a.unprocessed"
+        return path.read_text().split() if path.exists() else []
+
+    def terminate(self) -> tuple[int, float]:
+        """The exit code, and how long it took."""
+        began = monotonic()
+        self.process.send_signal(signal.SIGTERM)
+        while piece := os.read(self.stderr.fileno(), 65536):
+            self._take(piece)
+        return self.process.wait(SECONDS), monotonic() - began
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait(SECONDS)
+        self.stderr.close()
+        try:
+            self.stdin.close()
+        except BrokenPipeError:
+            pass
+
+    def _take(self, piece: bytes) -> None:
+        *lines, self._rest = (self._rest + piece).split(b"\n")
+        self.log += [json.loads(line) for line in lines if line.startswith(b"{")]
+
+
+Serve = Callable[..., Serving]
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    running: list[Serving] = []
+
+    def begin(function: str, grace: str = "20s", more: str = "") -> Serving:
+        running.append(Serving(tmp_path, function, grace, more))
+        return running[-1]
+
+    yield begin
+    for serving in running:
+        serving.close()
+
+
+def all_accounted_for(serving: Serving, fed: list[str]) -> None:
+    """Each line was processed or is in the file, and once."""
+    assert Counter(serving.effects()) + Counter(serving.unprocessed()) == Counter(fed)
+
+
+def test_under_load(serve: Serve) -> None:
+    serving = serve("note")
+    fed = serving.feed(20_000)
+    serving.until(lambda: len(serving.effects()) > 100)
+    code, took = serving.terminate()
+    assert (code, took < 20 + SLACK) == (3 if serving.unprocessed() else 0, True)
+    all_accounted_for(serving, fed)
+    report = next(line["message"] for line in serving.log if "submitted" in line["message"])
+    assert f" {len(serving.effects())} succeeded" in report
+
+
+def test_paused(serve: Serve) -> None:
+    serving = serve("note", grace="3s")
+    assert serving.url
+    serving.post("pause")
+    fed = serving.feed(50)
+    serving.until(lambda: serving.stats()["queue_depth"] == 50)
+    code, took = serving.terminate()
+    assert took < 3 + SLACK
+    all_accounted_for(serving, fed)
+    assert code == (3 if serving.unprocessed() else 0)
+
+
+def test_draining_already(serve: Serve) -> None:
+    serving = serve("note")
+    fed = serving.feed(50)
+    serving.until(lambda: len(serving.effects()) == 50)
+    serving.post("drain")
+    code, took = serving.terminate()
+    assert (code, took < 20 + SLACK) == (0, True)
+    all_accounted_for(serving, fed)
+
+
+def test_a_wedged_thread(serve: Serve) -> None:
+    serving = serve("half_stuck", grace="2s")
+    fed = serving.feed(40)  # four of them hang: 7, 17, 27 and 37
+    serving.until(lambda: {"7", "17", "27", "37"} <= set(serving.effects()))
+    code, took = serving.terminate()
+    assert (code, took < 2 + SLACK) == (3, True)
+    assert {"7", "17", "27", "37"} <= set(serving.unprocessed())  # whether they are done, nobody knows
+    done = Counter(serving.effects()) - Counter(["7", "17", "27", "37"])
+    assert done + Counter(serving.unprocessed()) == Counter(fed)
+
+
+def test_a_wedged_worker_process(serve: Serve) -> None:
+    serving = serve("stuck", grace="2s", more="executor: process")
+    fed = serving.feed(20)
+    serving.until(lambda: len(serving.effects()) == 4)
+    code, took = serving.terminate()
+    assert (code, took < 2 + SLACK) == (3, True)
+    assert sorted(serving.unprocessed(), key=int) == fed
+
+
+def test_an_open_stream_of_events_takes_no_time(serve: Serve) -> None:
+    serving = serve("note", grace="600s")
+    host, _, port = serving.url.removeprefix("http://").rpartition(":")
+    with socket.create_connection((host, int(port)), SECONDS) as connection:
+        connection.sendall(b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+        code, took = serving.terminate()
+        while connection.recv(65536):
+            pass
+    assert (code, took < 60) == (0, True)
+
+
+def test_while_it_starts(serve: Serve) -> None:
+    more = "executor: {kind: process, initializer: 'served:slow_to_begin'}"
+    serving = serve("note", grace="2s", more=more)
+    serving.until(lambda: "begins" in serving.effects())
+    code, took = serving.terminate()
+    assert (code in {0, 3}, took < 2 + SLACK) == (True, True)
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs pidfds, for a process beside it")
+def test_c_code_that_keeps_the_interpreter(serve: Serve) -> None:
+    serving = serve("wedged", grace="1s")
+    assert serving.url
+    serving.feed(1)
+    serving.until(lambda: serving.effects() == ["0"])
+    code, took = serving.terminate()
+    assert code == -signal.SIGKILL  # no Python of its own could end it
+    assert 1 < took < 1 + SLACK
