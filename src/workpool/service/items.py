@@ -39,7 +39,7 @@ class Reader:
         if self._adapter is None:
             raise Refusal(501, "no_items", self._why_not)
         try:
-            return self._adapter.validate_json(text)
+            return self._adapter.validate_json(text, strict=True)  # as the schema says: "12" is no number, nor is true
         except ValidationError as error:
             raise _refused(error, self._kind) from None
 
