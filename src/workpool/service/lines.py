@@ -59,26 +59,36 @@ class LineSource:
         size = pool.stats().queue_size
         self._window = Window(size, max(1, size // 2))
         self._log = logging.LoggerAdapter(logging.getLogger("workpool"), {"pool": pool.name})
+        self._lock = threading.Lock()
+        """Held while it is started: whoever stops it then finds all of it there, or nothing."""
+        self._begun = False
         self._reader: LineReader | None = None
         self._thread = threading.Thread(target=self._read, name=f"workpool-source-{pool.name}", daemon=True)
 
     def start(self) -> None:
-        """Start to read. Raises OSError for a file that is not there, RuntimeError if there are no more threads."""
+        """Start to read. Raises OSError for a file that is not there, RuntimeError if there are no more threads, or if
+        it was started or stopped before."""
         if self._path != STDIN:
             os.stat(self._path)  # noqa: PTH116 - its error names the path
-        self._reader = LineReader((self._path,), self._window, self._hand_over)
-        try:
-            self._thread.start()
-        except BaseException:
-            self._reader.close()
-            self._reader = None
-            raise
+        with self._lock:
+            if self._begun or self._stopping.is_set():
+                raise RuntimeError("the source was started or stopped before, and starts only once")
+            self._begun = True
+            self._reader = LineReader((self._path,), self._window, self._hand_over)
+            try:
+                self._thread.start()
+            except BaseException:
+                self._reader.close()
+                self._reader = None
+                raise
 
     def stop(self, timeout: float) -> None:
         """Read no more. Harmless before the start, and twice."""
-        self._stopping.set()
-        if self._reader is not None:
-            self._reader.stop()
+        with self._lock:
+            self._stopping.set()
+            reader = self._reader
+        if reader is not None:
+            reader.stop()
             self._thread.join(max(timeout, SOON))
 
     def keep(self, until: float) -> int:

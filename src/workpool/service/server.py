@@ -55,6 +55,9 @@ class Server:
         self._guarded = ForNames(application, [host, *names])
         self._host = host
         self._port = port
+        self._lock = threading.Lock()
+        """For `_begun`."""
+        self._begun = False
         self._socket: socket.socket | None = None
         self._ready = threading.Event()
         self._failure: BaseException | None = None
@@ -77,8 +80,10 @@ class Server:
 
     def start(self) -> None:
         """Return when it answers. Raises OSError if it cannot have the port, RuntimeError for a second start."""
-        if self._socket is not None or self._uvicorn.should_exit:
-            raise RuntimeError("the server was started or stopped before, and starts only once")
+        with self._lock:
+            if self._begun or self._uvicorn.should_exit:
+                raise RuntimeError("the server was started or stopped before, and starts only once")
+            self._begun = True
         self._socket = _listen(self._host, self._port)
         address, self._port = self._socket.getsockname()[:2]
         self._guarded.takes_any = not is_loopback(address)

@@ -97,10 +97,20 @@ class Service:
         statistics = Statistics(self.pools, config.metrics.worker_pools.update_interval, budget)
         self._parts: Sequence[Part] = (*before, *servers, statistics, self._pools, *self._sources.values())
         self._lock = threading.Lock()
+        self._begun = False
         self._stopped: Stopped | None = None
 
     def start(self) -> None:
-        """Start everything, in order. Raises what a part raises, and then has stopped those before it."""
+        """Start everything, in order. Raises what a part raises, and then has stopped those before it; RuntimeError if
+        it was started or stopped before."""
+        with self._lock:
+            if self._begun or self._stopped is not None:
+                raise RuntimeError("the service was started or stopped before, and starts only once")
+            self._begun = True
+            self._start()
+            self._unready = ""
+
+    def _start(self) -> None:
         started: list[Part] = []
         try:
             for part in self._parts:
@@ -110,15 +120,15 @@ class Service:
             for part in reversed(started):
                 part.stop(0.0)
             raise
-        self._unready = ""
 
     def stop(self, timeout: float) -> Stopped:
         """Stop everything within `timeout` seconds, in reverse, and add what is left of sources to their files.
 
-        A second stop waits with the first, and has the same result.
+        A second stop waits with the first, and has the same result. One that comes while it starts waits for that.
         """
         self._unready = "it stops"
         with self._lock:
+            self._unready = "it stops"  # a start may just have ended
             if self._stopped is None:
                 self._stopped = self._stop(monotonic() + timeout, timeout)
         return self._stopped

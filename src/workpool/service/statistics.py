@@ -35,19 +35,25 @@ class Statistics:
         self._pools = pools
         self._interval = interval
         self._budget = budget
-        self._before: dict[str, PoolStats] = {}
+        self._before = {name: pool.stats() for name, pool in pools.items()}
         self._warned: set[str] = set()
+        self._lock = threading.Lock()
+        self._begun = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="workpool-statistics", daemon=True)
 
     def start(self) -> None:
-        """Raises RuntimeError if there are no more threads."""
-        self._before = {name: pool.stats() for name, pool in self._pools.items()}
-        self._thread.start()
+        """Raises RuntimeError if there are no more threads, or if it was started or stopped before."""
+        with self._lock:  # two that start the same thread at once may both succeed
+            if self._begun or self._stopping.is_set():
+                raise RuntimeError("the statistics were started or stopped before, and start only once")
+            self._begun = True
+            self._thread.start()
 
     def stop(self, _: float) -> None:
         """Log no more. Harmless before the start, and twice."""
-        self._stopping.set()
+        with self._lock:
+            self._stopping.set()
         if self._thread.ident is not None:
             self._thread.join(END)
 
