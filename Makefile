@@ -48,6 +48,10 @@ test: $(VENV)/.test  ## Run the tests; TESTS="tests/core -x" runs some of them.
 bench: $(VENV)/.test  ## Run the benchmarks, which print the cost of an item.
 	$(BIN)/python -m bench $(BENCH)
 
+.PHONY: picture
+picture: $(VENV)/.test  ## Make docs/page.png anew; needs chromium.
+	$(BIN)/python -W ignore -m tests.browser.picture docs/page.png
+
 .PHONY: lint lint-style lint-format lint-mypy lint-pyright lint-imports
 lint: lint-style lint-format lint-mypy lint-pyright lint-imports  ## Check style, format, types (mypy and pyright, strict) and who may import whom.
 lint-style: $(VENV)/.lint

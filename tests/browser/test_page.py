@@ -1,0 +1,181 @@
+"""The page in a real browser: what a user sees, does with the keyboard, and is refused."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+from time import monotonic
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from workpool import Pool, QueueFull
+from workpool.service.application import Application
+from workpool.service.server import Server
+
+SECONDS = 30.0
+"""The longest that anything is waited for."""
+
+expect.set_options(timeout=SECONDS * 1000)
+
+
+class Watched:
+    """A page, and all that it must not do."""
+
+    def __init__(self, page: Page, server: Server) -> None:
+        self.page = page
+        self.server = server
+        self.said: list[str] = []
+        self.asked: list[str] = []
+        page.on("console", lambda message: self.said.append(message.text))
+        page.on("pageerror", lambda error: self.said.append(str(error)))
+        page.on("request", lambda request: self.asked.append(request.url))
+        page.goto(server.url)
+        expect(page.get_by_text("Live", exact=True)).to_be_visible()
+
+    def row(self, pool: str) -> str:
+        """What the row of a pool says."""
+        return self.page.get_by_role("row", name=pool).inner_text()
+
+    def is_quiet(self) -> None:
+        """Nothing was written to the console, and no other host was asked."""
+        assert self.said == []
+        assert {url[: len(self.server.url) + 1] for url in self.asked} == {f"{self.server.url}/"}
+
+
+class Held:
+    """A pool whose items wait for a gate."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.pool: Pool[str, None] = Pool(self._wait_at_the_gate, workers=2, queue_size=3, name="held")
+
+    def _wait_at_the_gate(self, item: str) -> None:
+        if item == "stuck":
+            self.gate.wait()
+
+
+@pytest.fixture
+def held() -> Iterator[Held]:
+    held = Held()
+    with held.pool:
+        yield held
+        held.gate.set()
+
+
+@pytest.fixture
+def server(held: Held) -> Iterator[Server]:
+    with Server(Application({"held": held.pool}, token="secret", interval=0.1, stuck_after=0.2)) as server:
+        yield server
+
+
+@pytest.fixture
+def watched(browser: Browser, server: Server) -> Iterator[Watched]:
+    page = browser.new_page()
+    page.set_default_timeout(SECONDS * 1000)
+    yield Watched(page, server)
+    page.close()
+
+
+def test_numbers_change(watched: Watched, held: Held) -> None:
+    row = watched.page.get_by_role("row", name="held")
+    expect(row).to_contain_text("0 of 3")
+    for _ in range(2):
+        held.pool.submit("stuck")
+    for _ in range(3):
+        held.pool.submit_wait("stuck")
+    with pytest.raises(QueueFull):
+        held.pool.submit("quick")
+    expect(row).to_contain_text("3 of 3")
+    expect(row).to_contain_text("2 of 2")
+    expect(row).to_contain_text("full 1")
+    held.gate.set()
+    expect(row).to_contain_text("0 of 3")
+    assert row.locator("polyline").first.get_attribute("points")
+    watched.is_quiet()
+
+
+def test_a_stuck_worker_shows_its_stack(watched: Watched, held: Held) -> None:
+    held.pool.submit("stuck")
+    page = watched.page
+    page.get_by_role("link", name="held").click()
+    page.locator("summary:visible", has_text="Looks stuck").click()
+    expect(page.locator("pre:visible")).to_contain_text("_wait_at_the_gate")
+    watched.is_quiet()
+
+
+def test_pause_and_resume_with_the_token_by_keyboard_alone(watched: Watched, held: Held) -> None:
+    page = watched.page
+    page.get_by_role("link", name="held").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Pause")).to_be_enabled()
+    page.get_by_role("button", name="Pause").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("The token of this service")).to_be_focused()
+    page.keyboard.type("secret")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("Paused.")).to_be_visible()
+    held.pool.submit("quick")
+    assert held.pool.stats().queue_depth == 1
+    page.get_by_role("button", name="Resume").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("Resumed.")).to_be_visible()  # it remembers the token
+    held.pool.join(SECONDS)
+    watched.is_quiet()
+
+
+def test_a_wrong_token_is_refused(watched: Watched, held: Held) -> None:
+    page = watched.page
+    page.get_by_role("link", name="held").click()
+    page.get_by_role("button", name="Pause").click()
+    page.get_by_label("The token of this service").fill("wrong")
+    page.get_by_role("button", name="Go on").click()
+    expect(page.get_by_text("Refused: ")).to_be_visible()
+    held.pool.submit("quick")
+    held.pool.join(SECONDS)  # it is not paused
+    assert all("401" in said for said in watched.said)  # the browser's own word for a refused request
+
+
+def test_without_a_token_there_is_nothing_to_press(browser: Browser, held: Held) -> None:
+    with Server(Application({"held": held.pool}, interval=0.1)) as server:
+        page = browser.new_page()
+        watched = Watched(page, server)
+        page.get_by_role("link", name="held").click()
+        expect(page.get_by_role("heading", name="held")).to_be_focused()
+        expect(page.locator("#pool-state")).to_have_text("running")
+        expect(page.get_by_role("button")).to_have_count(0)
+        watched.is_quiet()
+        page.close()
+
+
+def test_a_stop_ends_the_stream_and_the_page_finds_the_next_service(browser: Browser, held: Held) -> None:
+    page = browser.new_page()
+    with Server(Application({"held": held.pool}, interval=0.1)) as server:
+        Watched(page, server)
+        began = monotonic()
+    assert monotonic() - began < 5  # its stop would wait so long for a request
+    expect(page.get_by_role("status").first).to_contain_text("Trying again")
+    with Server(Application({"held": held.pool}, interval=0.1), port=server.port):
+        expect(page.get_by_text("Live", exact=True)).to_be_visible()
+        page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_can_be_read(browser: Browser, server: Server, scheme: str) -> None:
+    """By the contrast that the web's guidelines ask for."""
+    page = browser.new_page(color_scheme=scheme)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    Watched(page, server)
+    body = page.locator("body")
+    text, ground = (body.evaluate(f"node => getComputedStyle(node).{what}") for what in ("color", "backgroundColor"))
+    darker, lighter = sorted([_luminance(text), _luminance(ground)])
+    assert (lighter + 0.05) / (darker + 0.05) >= 4.5
+    assert (_luminance(ground) > 0.5) == (scheme == "light")
+    page.close()
+
+
+def _luminance(colour: str) -> float:
+    """Of `rgb(...)`, by the guidelines' formula (WCAG 2.2, relative luminance)."""
+    parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
