@@ -8,7 +8,7 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from http.client import HTTPConnection
 from typing import Any
 
@@ -252,6 +252,24 @@ def test_a_half_sent_request_is_cut_off_in_time(sent: bytes, server: Server) -> 
             assert read_all(client) == b""
         except ConnectionResetError:
             pass
+
+
+def test_many_who_send_half_a_request_hold_up_neither_others_nor_the_end(server: Server) -> None:
+    with ExitStack() as connections:
+        for _ in range(300):
+            connections.enter_context(connect(server)).sendall(b"GET /livez HT")
+        until(lambda: len(server._uvicorn.server_state.connections) == 300)
+        assert ask(server, "GET", "/livez")[0] == 200
+        server.stop(SOON)
+    assert not server._thread.is_alive()
+
+
+@pytest.mark.parametrize(
+    "body", [b"[" * 100_000 + b"]" * 100_000, b'{"a":' * 100_000 + b"1" + b"}" * 100_000, b"9" * 5000, b'"\\ud800"']
+)
+def test_json_that_is_hard_on_whoever_reads_it_is_refused(body: bytes, server: Server) -> None:
+    assert ask(server, "POST", "/api/pools/echo/items", body)[0] in {400, 422}
+    assert ask(server, "GET", "/livez")[0] == 200
 
 
 def test_a_body_that_does_not_come_is_waited_for_no_longer(pool: Pool[int, int]) -> None:
