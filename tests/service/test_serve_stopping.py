@@ -27,7 +27,7 @@ SLACK = 5.0
 FUNCTIONS = """
 import ctypes
 import os
-import sys
+import signal
 import threading
 import time
 
@@ -48,6 +48,14 @@ def half_stuck(line):
 def wedged(line):
     note(line)
     ctypes.PyDLL(None).sleep(600)  # with the interpreter's lock
+
+def forks(line):
+    pid = os.fork()
+    if pid == 0:
+        os.kill(os.getpid(), signal.SIGTERM)
+        os._exit(0)
+    os.waitpid(pid, 0)
+    note(line)
 
 def slow_to_begin():
     os.write(EFFECTS, b"begins\\n")
@@ -248,3 +256,14 @@ def test_c_code_that_keeps_the_interpreter(serve: Serve) -> None:
     code, took = serving.terminate()
     assert code == -signal.SIGKILL  # no Python of its own could end it
     assert 1 < took < 1 + SLACK
+
+
+def test_a_signal_to_what_was_forked_is_not_one_to_the_service(serve: Serve) -> None:
+    serving = serve("forks", grace="0.5s")
+    assert serving.url
+    serving.feed(1)
+    serving.until(lambda: serving.effects() == ["0"])
+    with pytest.raises(subprocess.TimeoutExpired):
+        serving.process.wait(2)  # it would be killed before
+    assert serving.stats()["succeeded"] == 1
+    assert serving.terminate()[0] == 0

@@ -124,9 +124,15 @@ def _watched(grace: float) -> Generator[None, None, None]:
     theirs, ours = os.pipe()
     os.set_blocking(ours, False)
     command = [sys.executable, "-I", "-S", str(Path(watchdog.__file__)), str(os.getpid()), str(grace + EDGE + LAST)]
-    process = subprocess.Popen(command, stdin=theirs, stdout=subprocess.DEVNULL)
-    os.close(theirs)
+    try:
+        process = subprocess.Popen(command, stdin=theirs, stdout=subprocess.DEVNULL)
+    except OSError as error:
+        os.close(ours)
+        raise Wrong(f"the service cannot start: there is to be a process beside it: {error.strerror}") from None
+    finally:
+        os.close(theirs)
     before = signal.set_wakeup_fd(ours, warn_on_full_buffer=False)
+    _forget_in_forks(ours)
     try:
         yield
     finally:
@@ -134,6 +140,17 @@ def _watched(grace: float) -> Generator[None, None, None]:
         os.close(ours)
         process.kill()  # it may have heard a signal, and wait for the end of this process
         process.wait()
+
+
+def _forget_in_forks(wakeup: int) -> None:
+    """A signal to what a process function has forked is not one to the service: nobody beside it is to hear of it."""
+
+    def forget() -> None:
+        there = signal.set_wakeup_fd(-1)
+        if there != wakeup:  # somebody else's, set since
+            signal.set_wakeup_fd(there)
+
+    os.register_at_fork(after_in_child=forget)
 
 
 def _watch(grace: float) -> None:
