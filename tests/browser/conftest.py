@@ -15,7 +15,7 @@ OPTIONS = [
 """It is to ask nobody but the page's server; and the user of a container is root, for whom there is no sandbox."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # no longer: while it is there, the main thread has an event loop that runs
 def browser() -> Iterator[Browser]:
     chromium = shutil.which("chromium")
     if chromium is None:
