@@ -270,15 +270,15 @@ class Conformance(Shedding, Failing):
         def handle(item: int) -> tuple[object, str]:
             if item:
                 VARIABLE.set(item)
-                futures.append(pool.call(item - 1))
+                futures[item - 1] = pool.call(item - 1)
             return VARIABLE.get(), current().worker
 
-        futures: list[Future[tuple[object, str]]] = []
+        futures: dict[int, Future[tuple[object, str]]] = {}  # a worker may be here before this thread is
         pool = self.make(Recorder(handle), workers=2, carry_context=True)
         with pool:
-            futures.append(pool.call(2))
+            futures[2] = pool.call(2)
             assert drain(pool)["succeeded"] == 3
-        assert [future.result(20)[0] for future in futures] == [2, 1, 1]
+        assert {item: future.result(20)[0] for item, future in futures.items()} == {2: 2, 1: 1, 0: 1}
 
     def test_without_carry_context_it_does_not(self) -> None:
         self.insist_on_this_process()
