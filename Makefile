@@ -49,8 +49,8 @@ bench: $(VENV)/.test  ## Run the benchmarks, which print the cost of an item.
 	$(BIN)/python -m bench $(BENCH)
 
 .PHONY: picture
-picture: $(VENV)/.test  ## Make docs/page.png anew; needs chromium.
-	$(BIN)/python -W ignore -m tests.browser.picture docs/page.png
+picture: $(VENV)/.test  ## Make the pictures of the page in docs/ anew; needs chromium.
+	$(BIN)/python -W ignore -m tests.browser.picture docs
 
 .PHONY: lint lint-style lint-format lint-mypy lint-pyright lint-imports
 lint: lint-style lint-format lint-mypy lint-pyright lint-imports  ## Check style, format, types (mypy and pyright, strict) and who may import whom.

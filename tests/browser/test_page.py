@@ -10,7 +10,7 @@ from time import monotonic
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from workpool import Pool, QueueFull
+from workpool import Pool, PoolStopped, QueueFull
 from workpool.service.application import Application
 from workpool.service.server import Server
 
@@ -123,6 +123,85 @@ def test_pause_and_resume_with_the_token_by_keyboard_alone(watched: Watched, hel
     expect(page.get_by_text("Resumed.")).to_be_visible()  # it remembers the token
     held.pool.join(SECONDS)
     watched.is_quiet()
+
+
+def test_a_pool_is_resized_with_the_token(watched: Watched, held: Held) -> None:
+    page = watched.page
+    page.get_by_role("link", name="held").click()
+    wanted = page.get_by_role("spinbutton", name="Workers")
+    expect(wanted).to_have_value("2")
+    wanted.fill("5")
+    page.keyboard.press("Enter")
+    page.get_by_label("The token of this service").fill("secret")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("Resized to 5.")).to_be_visible()
+    expect(page.get_by_text("0 of 5").locator("visible=true")).to_be_visible()
+    assert held.pool.stats().workers == 5
+    watched.is_quiet()
+
+
+@pytest.mark.parametrize("wrong", ["0", "-3", "1.5", "10001", ""])
+def test_what_is_no_number_of_workers_is_not_even_sent(watched: Watched, held: Held, wrong: str) -> None:
+    page = watched.page
+    page.get_by_role("link", name="held").click()
+    wanted = page.get_by_role("spinbutton", name="Workers")
+    expect(wanted).to_have_value("2")
+    wanted.fill(wrong)
+    page.get_by_role("button", name="Resize").click()
+    assert not wanted.evaluate("node => node.validity.valid")
+    expect(page.get_by_label("The token of this service")).to_be_hidden()
+    watched.is_quiet()
+
+
+def test_a_pool_is_drained_only_when_that_is_confirmed(watched: Watched, held: Held) -> None:
+    page = watched.page
+    held.pool.submit("stuck")
+    page.get_by_role("link", name="held").click()
+    page.get_by_role("button", name="Drain…").click()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    assert held.pool.stats().state == "running"
+    page.get_by_role("button", name="Drain…").click()
+    page.get_by_role("button", name="Drain", exact=True).click()
+    page.get_by_label("The token of this service").fill("secret")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("Draining.")).to_be_visible()
+    expect(page.locator("#pool-state")).to_have_text("draining")
+    expect(page.get_by_role("button", name="Drain…")).to_be_disabled()
+    expect(page.get_by_role("button", name="Resize")).to_be_disabled()
+    with pytest.raises(PoolStopped):
+        held.pool.submit("quick")
+    held.gate.set()
+    watched.is_quiet()
+
+
+def test_a_pool_of_its_own_page_has_a_chart_of_each_measure(watched: Watched, held: Held) -> None:
+    page = watched.page
+    page.get_by_role("link", name="held").click()
+    held.pool.submit("quick")
+    charts = page.locator("#charts > div")
+    expect(charts).to_have_text(
+        [
+            re.compile("^Queue0 of 3up to 3$"),
+            re.compile("^Busy workers0 of 2up to 2$"),
+            re.compile("^Throughput.*/sup to .*/s$"),
+            re.compile("^Failures0, 0/sup to 0/s$"),
+            re.compile("^Refused0up to 0/s$"),
+            re.compile("^Shed0up to 0/s$"),
+            re.compile("^Run timep50 .*ms, p99 .*msup to .*ms$"),
+            re.compile("^Waitp50 .*ms, p99 .*msup to .*ms$"),
+        ]
+    )
+    for chart in charts.locator("polyline").all():
+        assert chart.get_attribute("points")
+    expect(page.locator("#numbers > div").filter(has_text="Succeeded")).to_have_text("Succeeded1")
+    watched.is_quiet()
+
+
+def test_a_pool_that_is_not_there_is_said(watched: Watched) -> None:
+    watched.page.goto(f"{watched.server.url}/#pool=nobody")
+    expect(watched.page.get_by_text("there is no pool 'nobody'")).to_be_visible()
+    expect(watched.page.get_by_role("button")).to_have_count(0)
 
 
 def test_a_wrong_token_is_refused(watched: Watched, held: Held) -> None:

@@ -7,6 +7,8 @@ import logging
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import PurePosixPath
 from threading import Lock
 from typing import Any
 from urllib.parse import unquote
@@ -18,6 +20,7 @@ from pydantic import BaseModel
 from tests.metrics.scraping import parse
 from tests.service.asking import Message, Reply, ask
 from workpool import Pool
+from workpool.service import page
 from workpool.service.application import Application
 from workpool.service.http import Limits
 from workpool.testing import Leash, Recorder
@@ -84,10 +87,10 @@ def post(
 # -- the page ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("path", "kind"),
-    [("/", "text/html"), ("/page.js", "text/javascript"), ("/page.css", "text/css"), ("/icon.svg", "image/svg+xml")],
-)
+KINDS = {"": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+
+
+@pytest.mark.parametrize(("path", "kind"), [(path, KINDS[PurePosixPath(path).suffix]) for path in page.FILES])
 def test_the_page_is_of_files_and_may_run_nothing_else(path: str, kind: str) -> None:
     reply = get(Application({}), path)
     assert (reply.status, reply.headers["content-type"].partition(";")[0]) == (200, kind)
@@ -97,13 +100,23 @@ def test_the_page_is_of_files_and_may_run_nothing_else(path: str, kind: str) -> 
 
 
 def test_the_page_has_no_script_style_or_address_of_its_own() -> None:
-    page, script = (get(Application({}), path).body.decode() for path in ("/", "/page.js"))
-    assert "<script>" not in page
-    assert "style=" not in page
-    assert not re.search(r"\son\w+=", page)
-    assert "innerHTML" not in script
-    assert "//" not in page
+    markup = get(Application({}), "/").body.decode()
+    assert "<script>" not in markup
+    assert "style=" not in markup
+    assert not re.search(r"\son\w+=", markup)
+    assert "//" not in markup
+
+
+@pytest.mark.parametrize("path", [path for path in page.FILES if path.endswith(".js")])
+def test_a_script_makes_no_markup_and_asks_no_other_host(path: str) -> None:
+    script = get(Application({}), path).body.decode()
+    assert "HTML" not in script
     assert script.count("http") == script.count("http://www.w3.org/2000/svg")  # a name, not an address
+
+
+def test_each_file_of_the_page_is_served_and_each_served_is_there() -> None:
+    there = {each.name for each in (files("workpool.service") / "static").iterdir()}
+    assert there == {name for name, _ in page.FILES.values()}
 
 
 # -- probes --------------------------------------------------------------------------------------------------

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from http.client import HTTPException
 from pathlib import Path
 from time import monotonic
 from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
+
+from tests.metrics.scraping import Scrape, parse
 
 SECONDS = 60.0
 """The longest that anything is waited for."""
@@ -75,6 +80,30 @@ shutdown: {{grace: {grace}}}
 """
 
 
+class Scraper(threading.Thread):
+    """Scrapes a service again and again until it is gone, and keeps what came last."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(daemon=True)
+        self._url = url
+        self._page = ""
+        self.came = threading.Event()
+
+    def run(self) -> None:
+        try:
+            while True:
+                with urlopen(f"{self._url}/metrics", timeout=SECONDS) as answer:
+                    self._page = answer.read().decode()
+                self.came.set()
+        except (OSError, HTTPException):  # it has stopped
+            pass
+
+    def last(self) -> Scrape:
+        self.join(SECONDS)
+        assert not self.is_alive()
+        return parse(self._page, "text")
+
+
 class Serving:
     """One process, whose log is read as JSON, and whose lines are numbers."""
 
@@ -83,6 +112,7 @@ class Serving:
         (folder / "pools.yaml").write_text(CONFIG.format(function=function, grace=grace, more=more))
         self.folder = folder
         self.log: list[dict[str, Any]] = []
+        self.scraper: Scraper | None = None
         self._rest = b""
         command = [sys.executable, "-m", "workpool", "serve", "pools.yaml", "--log-json"]
         self.process = subprocess.Popen(command, cwd=folder, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -131,13 +161,23 @@ class Serving:
         path = self.folder / "a.unprocessed"
         return path.read_text().split() if path.exists() else []
 
-    def terminate(self) -> tuple[int, float]:
-        """The exit code, and how long it took."""
+    def terminate(self, answers: bool = True) -> tuple[int, float]:
+        """The exit code, and how long it took. If it answers, it is scraped until it ends."""
+        if answers:
+            self.scraper = Scraper(self.url)
+            self.scraper.start()
+            assert self.scraper.came.wait(SECONDS)
         began = monotonic()
         self.process.send_signal(signal.SIGTERM)
         while piece := os.read(self.stderr.fileno(), 65536):
             self._take(piece)
         return self.process.wait(SECONDS), monotonic() - began
+
+    def reported(self) -> dict[str, int]:
+        """What the log says at the end of what became of all items: `{"submitted": 50, "succeeded": 50}`."""
+        said = [line["message"] for line in self.log if re.search(r"; \d+ submitted", line["message"])]
+        assert len(said) == 1
+        return {fate: int(count) for count, fate in re.findall(r"(\d+) (\w+)", said[0].rpartition(";")[2])}
 
     def close(self) -> None:
         self.process.kill()
@@ -169,9 +209,33 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
         serving.close()
 
 
-def all_accounted_for(serving: Serving, fed: list[str]) -> None:
-    """Each line was processed or is in the file, and once."""
-    assert Counter(serving.effects()) + Counter(serving.unprocessed()) == Counter(fed)
+def all_accounted_for(serving: Serving, fed: list[str], unsure: tuple[str, ...] = ()) -> None:
+    """Each line was processed or is in the file, and once; and the log and the last scrape say the same.
+
+    `unsure` are those that began and were given up: whether they are done, nobody knows.
+    """
+    done = Counter(serving.effects()) - Counter(unsure)
+    assert done + Counter(serving.unprocessed()) == Counter(fed)
+    assert set(unsure) <= set(serving.unprocessed())
+    reported = serving.reported()
+    assert reported.get("succeeded", 0) == done.total()
+    assert reported.get("abandoned", 0) == len(unsure)
+    assert reported["submitted"] == sum(count for fate, count in reported.items() if fate != "submitted")
+    the_last_scrape_agrees(serving)
+
+
+def the_last_scrape_agrees(serving: Serving) -> None:
+    """It was the last before the end, not after it: it may have seen less, and each item that it saw in one place."""
+    assert serving.scraper is not None
+    scrape, reported = serving.scraper.last(), serving.reported()
+    assert scrape.value("workpool_ledger_imbalance", pool="a") == 0
+    seen = {fate: scrape.value(f"workpool_{fate}_total", pool="a") for fate in ("submitted", "abandoned", "cancelled")}
+    seen["succeeded"] = scrape.value("workpool_processed_total", pool="a") - scrape.value(
+        "workpool_failed_total", pool="a"
+    )
+    assert all(count <= reported.get(fate, 0) for fate, count in seen.items())
+    queued, running = (scrape.value(f"workpool_{where}", pool="a") for where in ("queue_depth", "running"))
+    assert seen["submitted"] == seen["succeeded"] + seen["abandoned"] + seen["cancelled"] + queued + running
 
 
 def test_under_load(serve: Serve) -> None:
@@ -181,8 +245,6 @@ def test_under_load(serve: Serve) -> None:
     code, took = serving.terminate()
     assert (code, took < 20 + SLACK) == (3 if serving.unprocessed() else 0, True)
     all_accounted_for(serving, fed)
-    report = next(line["message"] for line in serving.log if "submitted" in line["message"])
-    assert f" {len(serving.effects())} succeeded" in report
 
 
 def test_paused(serve: Serve) -> None:
@@ -213,9 +275,7 @@ def test_a_wedged_thread(serve: Serve) -> None:
     serving.until(lambda: {"7", "17", "27", "37"} <= set(serving.effects()))
     code, took = serving.terminate()
     assert (code, took < 2 + SLACK) == (3, True)
-    assert {"7", "17", "27", "37"} <= set(serving.unprocessed())  # whether they are done, nobody knows
-    done = Counter(serving.effects()) - Counter(["7", "17", "27", "37"])
-    assert done + Counter(serving.unprocessed()) == Counter(fed)
+    all_accounted_for(serving, fed, ("7", "17", "27", "37"))
 
 
 def test_a_wedged_worker_process(serve: Serve) -> None:
@@ -224,12 +284,32 @@ def test_a_wedged_worker_process(serve: Serve) -> None:
     serving.until(lambda: len(serving.effects()) == 4)
     code, took = serving.terminate()
     assert (code, took < 2 + SLACK) == (3, True)
-    assert sorted(serving.unprocessed(), key=int) == fed
+    all_accounted_for(serving, fed, tuple(serving.effects()))
+
+
+def test_a_source_that_waits_for_its_next_line(serve: Serve) -> None:
+    serving = serve("note")
+    fed = serving.feed(50)
+    serving.until(lambda: len(serving.effects()) == 50)
+    code, took = serving.terminate()  # its standard input is still open
+    assert (code, took < 20 + SLACK) == (0, True)
+    all_accounted_for(serving, fed)
+
+
+def test_a_source_that_waits_for_room(serve: Serve) -> None:
+    serving = serve("stuck", grace="2s")
+    fed = serving.feed(300)  # as many as the queue has room for are in flight
+    serving.until(lambda: len(serving.effects()) == 4 and serving.stats()["submitted"] == 100)
+    code, took = serving.terminate()
+    assert (code, took < 2 + SLACK) == (3, True)
+    all_accounted_for(serving, fed, tuple(serving.effects()))
 
 
 def test_an_open_stream_of_events_takes_no_time(serve: Serve) -> None:
     serving = serve("note", grace="600s")
     host, _, port = serving.url.removeprefix("http://").rpartition(":")
+    fed = serving.feed(50)
+    serving.until(lambda: len(serving.effects()) == 50)
     with socket.create_connection((host, int(port)), SECONDS) as connection:
         connection.sendall(b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert connection.recv(65536).startswith(b"HTTP/1.1 200")
@@ -237,14 +317,18 @@ def test_an_open_stream_of_events_takes_no_time(serve: Serve) -> None:
         while connection.recv(65536):
             pass
     assert (code, took < 60) == (0, True)
+    all_accounted_for(serving, fed)
 
 
 def test_while_it_starts(serve: Serve) -> None:
     more = "executor: {kind: process, initializer: 'served:slow_to_begin'}"
     serving = serve("note", grace="2s", more=more)
+    serving.feed(50)
     serving.until(lambda: "begins" in serving.effects())
-    code, took = serving.terminate()
-    assert (code in {0, 3}, took < 2 + SLACK) == (True, True)
+    code, took = serving.terminate(answers=False)
+    assert (code, took < 2 + SLACK) == (3, True)  # its start hung, and was cut off
+    assert set(serving.effects()) == {"begins"}
+    assert serving.unprocessed() == []  # nothing was read: the lines are where they were
 
 
 @pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs pidfds, for a process beside it")
@@ -253,7 +337,7 @@ def test_c_code_that_keeps_the_interpreter(serve: Serve) -> None:
     assert serving.url
     serving.feed(1)
     serving.until(lambda: serving.effects() == ["0"])
-    code, took = serving.terminate()
+    code, took = serving.terminate(answers=False)
     assert code == -signal.SIGKILL  # no Python of its own could end it
     assert 1 < took < 1 + SLACK
 

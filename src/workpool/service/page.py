@@ -11,11 +11,13 @@ from workpool.service.http import Response
 
 __all__ = ["FILES", "file"]
 
+_SCRIPTS = ("page", "cells", "control", "elements", "history", "measures", "numbers", "pool", "pools", "workers")
+
 FILES: Final[Mapping[str, tuple[str, str]]] = {
     "/": ("page.html", "text/html; charset=utf-8"),
-    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
+    **{f"/{script}.js": (f"{script}.js", "text/javascript; charset=utf-8") for script in _SCRIPTS},
 }
 
 
