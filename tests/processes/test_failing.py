@@ -106,7 +106,8 @@ def test_each_item_ends_once_and_in_its_order_whatever_its_attempts_do(seed: int
 def test_a_stop_amid_failures_loses_nothing(tmp_path: Path) -> None:
     path = tmp_path / "notes"
     jobs = [Job(str(path), number, str(number % 7), ("fails",) * (number % 4)) for number in range(60)]
-    retry = Retry(attempts=3, backoff=0.05, jitter="none", budget=None)
+    backoff = 60.0  # what has failed still waits when it is looked at, however slow the machine is
+    retry = Retry(attempts=3, backoff=backoff, jitter="none", budget=None)
     pool: Pool[Job, int] = Pool(functions.follow_script, workers=2, executor="process", retry=retry)
     pool.start()
     futures = [pool.call(job) for job in jobs]
