@@ -73,7 +73,7 @@ format: $(VENV)/.lint  ## Put the code into its one format, and mend what ruff c
 .PHONY: requirements
 requirements: $(VENV)/.lint  ## Pin again what requirements/*.in and pyproject.toml ask for; UPGRADE=1 takes the newest.
 	$(COMPILE) -o requirements/core.txt requirements/core.in
-	$(COMPILE) -o requirements/demo.txt -c requirements/core.txt --extra cli --extra service pyproject.toml requirements/demo.in
+	$(COMPILE) -o requirements/demo.txt -c requirements/core.txt --extra cli --extra nats --extra nats-server --extra service pyproject.toml requirements/demo.in
 	$(COMPILE) -o requirements/test.txt -c requirements/core.txt -c requirements/demo.txt requirements/test.in
 	$(COMPILE) -o requirements/lint.txt -c requirements/demo.txt -c requirements/test.txt requirements/lint.in
 

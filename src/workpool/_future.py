@@ -127,6 +127,11 @@ class ItemFuture(Future[R]):
     def done(self) -> bool:
         return self._state in DONE
 
+    @property
+    def has_succeeded(self) -> bool:
+        """It is done, and has a result. Asks for no condition."""
+        return self._state == "FINISHED" and self._exception is None
+
     def result(self, timeout: float | None = None) -> R:
         if self._state == "FINISHED" and self._exception is None:  # stored last
             return cast(R, self._result)

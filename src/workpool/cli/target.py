@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 from workpool._named import Unnamed, look_here, named, one_line
 from workpool.cli.wrong import Wrong
 from workpool.errors import Invalid
-from workpool.service.decoding import Decode, Explained, Undecodable, Unreadable, decoding
+from workpool.sources.decoding import Decode, Explained, Undecodable, Unreadable, decoding
 from workpool.workers.choice import is_called_as
 
 __all__ = [

@@ -11,7 +11,7 @@ from pydantic.errors import PydanticInvalidForJsonSchema
 
 from workpool._named import one_line
 from workpool.service.http import Refusal
-from workpool.service.itemtype import adapter_of, declared, faults_of, name_of
+from workpool.sources.itemtype import adapter_of, declared, faults_of, name_of
 
 __all__ = ["Reader"]
 

@@ -20,7 +20,7 @@ from typing import Any, Final
 from workpool._future import ItemFuture
 from workpool.errors import ItemAbandoned, PoolStopped, QueueFull, Shed
 from workpool.pool import Pool
-from workpool.service.decoding import Decode, Undecodable
+from workpool.sources.decoding import Decode, Undecodable
 from workpool.sources.lines import STDIN, Line, LineReader, Window, joined
 
 __all__ = ["LineSource"]

@@ -32,9 +32,9 @@ from workpool._core.rate import Rate
 from workpool._fate import Hooks
 from workpool.metrics import PREFIX
 from workpool.pool import DEFAULT_QUEUE_SIZE, DEFAULT_STOP_TIMEOUT, DEFAULT_WORKERS, Pool
-from workpool.service.decoding import Unreadable, decoding
 from workpool.service.durations import DURATION, seconds_of
 from workpool.service.targets import ExceptionName, FunctionOf1, FunctionOf2, FunctionOf3, Initializer, Named
+from workpool.sources.decoding import Unreadable, decoding
 from workpool.workers.choice import ExecutorName
 from workpool.workers.settings import MOST, Interpreters, Processes
 

@@ -17,10 +17,10 @@ from workpool._core.report import DrainReport
 from workpool.errors import StopTimeout
 from workpool.pool import Pool
 from workpool.service.config import Config, build
-from workpool.service.decoding import decoding
 from workpool.service.lines import LineSource
 from workpool.service.models import PoolSettings
 from workpool.service.statistics import Statistics
+from workpool.sources.decoding import decoding
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from workpool._named import one_line
 from workpool.errors import Invalid
-from workpool.service.itemtype import adapter_of, declared, faults_of, name_of
+from workpool.sources.itemtype import adapter_of, declared, faults_of, name_of
 
 __all__ = ["Decode", "Explained", "Undecodable", "Unreadable", "decoding"]
 

@@ -1,0 +1,574 @@
+"""`JetStreamSource`: the messages of a consumer, as the items of a pool, from their arrival to their fate.
+
+Rules: all state belongs to the loop of the connection. Whoever settles an item, in whatever thread, only notes that,
+and wakes the loop. A message is answered once, when the fate of its item is known; until then the server is told in
+time that it is being worked on. Nothing is asked for that the pool has no room for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections import OrderedDict, deque
+from collections.abc import Coroutine
+from random import random
+from time import monotonic
+from typing import Any, Final
+
+from workpool._checked import checked_count, checked_limit
+from workpool._core.outcome import DEATHS, Again, Classify, Dead, Exponential, Failures, Retry
+from workpool._named import one_line
+from workpool.errors import ItemAbandoned, PoolNotStarted, PoolStopped, QueueFull, Shed
+from workpool.pool import Pool
+from workpool.sources.decoding import Decode, Undecodable, decoding
+from workpool.sources.handing import hand_over, process_of, room_of
+from workpool.sources.jetstream.broker import (
+    BrokerError,
+    checked_name,
+    ensure_consumer,
+    ensure_dead_letters,
+    nanoseconds,
+)
+from workpool.sources.jetstream.connection import Connection, LoopThread, Message, Subscription, connect
+from workpool.sources.jetstream.counts import SourceStats
+from workpool.sources.jetstream.delivery import ACK, IN_PROGRESS, TERM, Delivery, Identity, delivered, nak
+from workpool.sources.jetstream.publishing import Full, Letter, Publisher
+from workpool.sources.jetstream.pull import CONSUMER_GONE, EXPIRES, HEARTBEAT, Ask, Pull, Status
+
+__all__ = ["JetStreamSource"]
+
+RETRY: Final = Retry(attempts=5, backoff=Exponential(1.0, 60.0), budget=None)
+"""What is delivered again, if nothing is said."""
+
+LOOK: Final = 0.25
+"""Seconds after which it looks at what is due at the latest."""
+
+ROOM: Final = 0.05
+"""Seconds after which a pool that was full is offered a message again."""
+
+AGAIN: Final = 5.0
+"""Seconds until a message is delivered again that could not be put among the dead letters."""
+
+ENSURE: Final = 1.0
+"""Seconds after which it is seen again whether there is a consumer."""
+
+REMEMBERED: Final = 10_000
+"""Messages whose acknowledgement is repeated if they are delivered again, because the first was lost."""
+
+ENDS: Final = 5.0
+"""Seconds in which the broker has to answer when the source ends."""
+
+log = logging.getLogger("workpool")
+
+
+class JetStreamSource:
+    """Pulls messages of a stream of NATS JetStream into `pool`, as many as it has room for; answers each by its fate.
+
+    At least once: an item is acknowledged after it has succeeded, or was discarded. One that fails is delivered again
+    by the rule of `retry`, to this service or another; one that is not to be tried again, or was delivered too often,
+    or cannot be decoded, goes to the dead letters with the reason, and is done with. What the pool sheds counts as a
+    failure. While a message waits or runs in the pool, the broker is told in time that it does.
+
+    `start` connects, makes the consumer if there is none, and pulls in a thread of its own. A connection that is lost,
+    a leader that changes, a consumer or stream that is deleted and made again: it goes on when there is one.
+
+    `stop` pulls no more and gives back at once what has not begun; `keep` waits for what runs, acknowledges it, and
+    closes the connection. Leaving a `with` block does both.
+
+    Args:
+        pool: which others may submit to as well.
+        url: of a NATS server; of several of one cluster, with commas.
+        stream: of a `JetStreamQueue` of that name, or any other.
+        consumer: the durable consumer; all services with the same share the messages.
+        decode: from the bytes of a message to an item; it raises `workpool.Invalid` for what is none. None: as the type
+            says that the process function declares.
+        retry: which failures are delivered again: `attempts` deliveries in all, with its `backoff`, by the broker. Its
+            `budget` and `max_waiting` say nothing here. A retry of the pool's own comes first, and is one delivery.
+        classify: of an exception, what it is to be taken for.
+        ack_wait: seconds after which the broker delivers a message again of which it has not heard. Of a consumer that
+            is there already, its own is taken.
+        max_deliver: after so many deliveries a message is dead, whatever came of them: it may be what ends the services
+            that have it. Those that were given back count, as the broker counts them.
+        max_ack_pending: how many messages all services together may have at a time. The same is said of it.
+        dead_letter: a subject with a stream of your own for what has failed for good. None: STREAM.dead, with a stream
+            STREAM-dead that is made.
+        timeout: seconds in which the server has to answer at the start.
+        credentials: the path of a file with the credentials of the account.
+
+    Raises:
+        TypeError, ValueError: of a wrong argument; `decode` is needed for a function that says nothing useful.
+    """
+
+    def __init__(
+        self,
+        pool: Pool[Any, Any],
+        url: str,
+        stream: str,
+        *,
+        consumer: str = "workpool",
+        decode: Decode | None = None,
+        retry: Retry = RETRY,
+        classify: Classify | None = None,
+        ack_wait: float = 30.0,
+        max_deliver: int = 20,
+        max_ack_pending: int = 20_000,
+        dead_letter: str | None = None,
+        timeout: float = 5.0,
+        credentials: str | None = None,
+    ) -> None:
+        process = process_of(pool)
+        self.stream = checked_name("stream", stream)
+        self.consumer = checked_name("consumer", consumer)
+        self._pool = pool
+        self._url = url
+        self._decode = decode or decoding(process, getattr(process, "__qualname__", repr(process)))
+        self._retry = retry
+        self._failures = Failures(retry, classify)
+        self._ack_wait = checked_limit("ack_wait", ack_wait) or 30.0
+        self._max_deliver = checked_count("max_deliver", max_deliver, 20)
+        self._max_ack_pending = checked_count("max_ack_pending", max_ack_pending, 20_000)
+        self._dead_letter = dead_letter
+        self._timeout = checked_limit("timeout", timeout) or 5.0
+        self._credentials = credentials
+        self._thread = LoopThread(f"workpool-source-{pool.name}")
+        self._begun = False
+        self._stats = SourceStats()
+        self._pull = Pull(room_of(pool))
+        self._held: dict[Identity, Delivery] = {}
+        self._waiting: deque[Delivery] = deque()
+        """Those for which the pool had no room, because others submit to it."""
+        self._done: OrderedDict[Identity, None] = OrderedDict()
+        """Those that were acknowledged last."""
+        self._settled: deque[Delivery] = deque()
+        """Those whose fate is known. Whoever settles an item adds, the loop takes out."""
+        self._is_woken = False
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._ended = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._connection: Connection | None = None
+        self._subscription: Subscription | None = None
+        self._inbox = ""
+        self._is_ensuring = False
+
+    # -- for whoever starts and stops it -------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to pull.
+
+        Raises ConnectionError if no server answers, `BrokerError` if there is no such stream, or a consumer that is
+        none to pull from; RuntimeError if it was started or stopped before."""
+        if self._begun:
+            raise RuntimeError("the source was started or stopped before, and starts only once")
+        self._begun = True
+        self._thread.start()
+        try:
+            self._thread.submit(self._open()).result()
+        except BaseException:
+            self._thread.stop(ENDS)
+            raise
+
+    def stop(self, timeout: float) -> None:
+        """Pull no more, and give back what has not begun. What runs goes on. Harmless before the start, and twice."""
+        self._begun = True
+        if self._connection is None or self._stopping:
+            return
+        self._thread.submit(self._give_back("stopping", max(0.1, min(timeout, ENDS)))).result()
+
+    def keep(self, until: float) -> int:
+        """Wait for what runs until that time of the monotonic clock, answer it, and close the connection.
+
+        How many messages are left without an answer: the broker delivers them again when `ack_wait` is over. Only after
+        `stop`. Harmless before the start, and twice."""
+        if self._connection is None:
+            return 0
+        try:
+            return self._thread.submit(self._close(until)).result()
+        finally:
+            self._connection = None
+            self._thread.stop(ENDS)
+
+    def __enter__(self) -> JetStreamSource:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop(ENDS)
+        self.keep(monotonic() + 2 * self._ack_wait)
+
+    def stats(self) -> SourceStats:
+        """What it has done so far, and how it is."""
+        return self._stats.copy(in_flight=len(self._held), asked=self._pull.asked)
+
+    # -- the connection ------------------------------------------------------------------------
+
+    async def _open(self) -> None:
+        connection = await connect(
+            self._url, f"{self._pool.name}", self, timeout=self._timeout, credentials=self._credentials
+        )
+        try:
+            self._ack_wait = await self._consumer(connection)
+            if self._dead_letter is None:
+                self._dead_letter = await ensure_dead_letters(connection, self.stream)
+            self._dead = Publisher(connection, self._dead_letter)
+            await self._dead.open()
+            self._inbox = f"{connection.inbox()}."
+            self._subscription = await connection.subscribe(f"{self._inbox}*", self._received)
+        except BaseException:
+            await connection.close()
+            raise
+        self._connection = connection
+        self._stats.connected = True
+        self._stats.state = "pulling"
+        self._begin(self._run(connection))
+
+    async def _consumer(self, connection: Connection) -> float:
+        return await ensure_consumer(
+            connection,
+            self.stream,
+            self.consumer,
+            ack_wait=self._ack_wait,
+            max_ack_pending=self._max_ack_pending,
+        )
+
+    def disconnected(self) -> None:
+        self._stats.connected = False
+        if not self._ended:
+            log.warning("the source of pool %r has lost its connection, and tries again", self._pool.name)
+
+    def reconnected(self) -> None:
+        log.warning("the source of pool %r is connected again", self._pool.name)
+        self._stats.connected = True
+        self._stats.reconnects += 1
+        self._pull.forget(monotonic())
+        self._dead.reconnected()
+        self._notice()
+
+    def _ensure(self) -> None:
+        """See to it that there is a consumer, and say what is wrong as long as there is none."""
+        if not self._is_ensuring:
+            self._is_ensuring = True
+            self._begin(self._ensure_consumer())
+
+    async def _ensure_consumer(self) -> None:
+        try:
+            while not (self._stopping or await self._has_consumer()):  # noqa: ASYNC110 - what is waited for is far away
+                await asyncio.sleep(ENSURE)
+        finally:
+            self._is_ensuring = False
+            self._pull.forget(monotonic())
+            self._notice()
+
+    async def _has_consumer(self) -> bool:
+        assert self._connection is not None
+        try:
+            self._ack_wait = await self._consumer(self._connection)
+        except (BrokerError, ConnectionError, TimeoutError) as error:
+            self._be(str(error) or "the server does not answer")
+            return False
+        self._be("pulling")
+        return True
+
+    def _be(self, state: str) -> None:
+        if state != self._stats.state:
+            self._stats.state = state
+            log.warning(
+                "the source of pool %r, consumer %r of stream %r: %s",
+                self._pool.name,
+                self.consumer,
+                self.stream,
+                state,
+            )
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)  # the loop itself would let it go
+        task.add_done_callback(self._tasks.discard)
+
+    # -- the loop ------------------------------------------------------------------------------
+
+    async def _run(self, connection: Connection) -> None:
+        looked = 0.0
+        while not self._ended:
+            self._wake.clear()
+            self._is_woken = False  # before the looks: what comes after them wakes it again
+            try:
+                await self._answer(connection)
+                self._offer_again()
+                now = monotonic()
+                if now - looked >= LOOK:
+                    looked = now
+                    await self._look(connection, now)
+                await self._ask(connection, now)
+            except ConnectionError as error:  # its buffer is full; it comes again
+                log.debug("the source of pool %r: %s", self._pool.name, error)
+            except Exception:
+                log.exception("the source of pool %r goes on after an error of its own", self._pool.name)
+                await asyncio.sleep(LOOK)
+            try:
+                async with asyncio.timeout(ROOM if self._waiting else LOOK):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+
+    async def _ask(self, connection: Connection, now: float) -> None:
+        if self._stopping or not self._stats.connected or self._is_ensuring:
+            return
+        if (ask := self._pull.ask(now)) is not None:
+            await connection.publish(
+                f"$JS.API.CONSUMER.MSG.NEXT.{self.stream}.{self.consumer}", _request(ask), f"{self._inbox}{ask.token}"
+            )
+
+    async def _look(self, connection: Connection, now: float) -> None:
+        """What is due by the clock: how much room there is, who is silent, and whose time is to be extended."""
+        self._pull.capacity = room_of(self._pool)
+        if self._pull.is_silent(now) and self._stats.connected and not self._stopping:
+            self._be("the server says nothing")
+            self._ensure()
+        for delivery in list(self._held.values()):
+            if now - delivery.extended >= self._ack_wait / 3:
+                delivery.extended = now
+                await connection.publish(delivery.reply, IN_PROGRESS)
+
+    def _notice(self) -> None:
+        """Have the loop look. From any thread."""
+        if not self._is_woken:
+            self._is_woken = True
+            self._thread.call(self._wake.set)
+
+    # -- a message comes -----------------------------------------------------------------------
+
+    def _received(self, message: Message) -> None:
+        now = monotonic()
+        if message.headers is not None and (code := message.headers.get("Status")) is not None:
+            self._told(message, code, now)
+            return
+        try:
+            delivery = delivered(message, now)
+        except ValueError as error:
+            log.warning("the source of pool %r: %s", self._pool.name, error)
+            return
+        self._pull.arrived(now)
+        self._stats.delivered += 1
+        if delivery.attempt > 1:
+            self._stats.redelivered += 1
+        if (known := self._held.get(delivery.identity)) is not None:  # its time was over, or its answer is under way
+            known.reply, known.extended = delivery.reply, now
+            self._pull.settled()
+            self._stats.repeated += 1
+            return
+        self._held[delivery.identity] = delivery
+        if delivery.identity in self._done:  # its acknowledgement was lost
+            self._stats.repeated += 1
+            self._settled.append(delivery)
+            self._notice()
+        elif self._stopping:
+            self._give_back_one(delivery)
+        else:
+            self._take(delivery)
+        if self._pull.is_due:
+            self._notice()
+
+    def _told(self, message: Message, code: str, now: float) -> None:
+        headers = message.headers or {}
+        pending = headers.get("Nats-Pending-Messages")
+        status = Status(code, headers.get("Description", ""), None if pending is None else int(pending))
+        token = message.subject[len(self._inbox) :]
+        if code != "100":
+            log.debug("the source of pool %r: status %s %s", self._pool.name, code, status.description)
+        if self._pull.told(int(token) if token.isdigit() else 0, status, now) == CONSUMER_GONE and not self._stopping:
+            self._ensure()
+        self._notice()
+
+    def _take(self, delivery: Delivery) -> None:
+        if delivery.attempt > self._max_deliver:  # whoever had it the last time did not live to say so
+            self._bury(delivery, "deliveries", f"it was delivered {delivery.attempt - 1} times, and is not done")
+            return
+        try:
+            delivery.item = self._decode(delivery.data)
+        except Undecodable as error:
+            self._bury(delivery, "undecodable", str(error))
+        except Exception as error:
+            self._bury(delivery, "undecodable", one_line(error))
+        else:
+            self._hand_over(delivery)
+
+    def _hand_over(self, delivery: Delivery) -> None:
+        try:
+            delivery.future = hand_over(self._pool, delivery.item, self._note, delivery)
+        except (QueueFull, PoolNotStarted):
+            self._waiting.append(delivery)
+        except PoolStopped:
+            self._give_back_one(delivery)
+            if not self._stopping:
+                self._stopping = True
+                self._begin(self._give_back("the pool has stopped", ENDS))
+        except Exception as error:  # of somebody's `priority` or `key`, for this item
+            self._bury(delivery, "failed", one_line(error))
+
+    def _offer_again(self) -> None:
+        """Hand over what found no room, as long as there is some."""
+        for _ in range(len(self._waiting)):
+            before = len(self._waiting)
+            self._hand_over(self._waiting.popleft())
+            if len(self._waiting) == before:  # it is back, behind those that came after it
+                self._waiting.rotate(1)
+                return
+
+    def _note(self, delivery: Delivery) -> None:
+        """An item has met its fate, in whatever thread."""
+        self._settled.append(delivery)
+        self._notice()
+
+    # -- a fate is known -----------------------------------------------------------------------
+
+    async def _answer(self, connection: Connection) -> None:
+        settled = self._settled
+        while settled:
+            delivery = settled[0]
+            if self._held.get(delivery.identity) is not delivery:  # it was answered
+                settled.popleft()
+                continue
+            answer = self._answer_to(delivery)
+            if answer:
+                await connection.publish(delivery.reply, answer)
+            settled.popleft()  # after it was sent: else it comes again
+            if answer is not None:
+                self._forget(delivery)
+
+    def _answer_to(self, delivery: Delivery) -> bytes | None:
+        """What the broker is to be told: nothing if it is empty; None if that is not known yet."""
+        stats, future = self._stats, delivery.future
+        if future is not None and future.has_succeeded:
+            return self._acknowledge(delivery)
+        if delivery.is_given_back or (future is not None and future.cancelled()):
+            stats.given_back += 1
+            return nak(0.0)
+        error = None if future is None else future.exception()
+        if error is None or (future is not None and future.is_discarded):
+            return self._acknowledge(delivery)
+        if isinstance(error, ItemAbandoned):  # it may still run here: not at the same time somewhere else
+            stats.left += 1
+            return b""
+        return self._answer_to_failure(delivery, error)
+
+    def _answer_to_failure(self, delivery: Delivery, error: BaseException) -> bytes | None:
+        if isinstance(error, Shed):
+            reason = f"shed: {error.reason}"
+            seconds = (
+                None if delivery.attempt >= self._retry.attempts else self._retry.seconds(delivery.attempt, random())
+            )
+        else:
+            verdict = self._failures.of(error, delivery.attempt, random())
+            if not isinstance(verdict, Again | Dead):
+                return self._acknowledge(delivery)
+            reason = DEATHS[verdict.why] if isinstance(verdict, Dead) else ""
+            seconds = verdict.seconds if isinstance(verdict, Again) else None
+        if seconds is not None:
+            self._stats.retried += 1
+            return nak(seconds)
+        self._bury(delivery, reason, one_line(error))
+        return None
+
+    def _acknowledge(self, delivery: Delivery) -> bytes:
+        if delivery.identity not in self._done:
+            self._stats.acknowledged += 1
+            self._remember(delivery.identity)
+        return ACK
+
+    def _remember(self, identity: Identity) -> None:
+        self._done[identity] = None
+        if len(self._done) > REMEMBERED:
+            self._done.popitem(last=False)
+
+    def _forget(self, delivery: Delivery) -> None:
+        del self._held[delivery.identity]
+        self._pull.settled()
+
+    # -- dead letters --------------------------------------------------------------------------
+
+    def _bury(self, delivery: Delivery, reason: str, text: str) -> None:
+        """Put it among the dead letters; only when it is there, end it."""
+        self._begin(self._bury_it(delivery, reason, text))
+
+    async def _bury_it(self, delivery: Delivery, reason: str, text: str) -> None:
+        assert self._connection is not None
+        headers = {
+            "Workpool-Reason": reason,
+            "Workpool-Error": " ".join(text.split())[:1000],
+            "Workpool-Stream": self.stream,
+            "Workpool-Consumer": self.consumer,
+            "Workpool-Sequence": delivery.identity[0],
+            "Workpool-Deliveries": str(delivery.attempt),
+        }
+        kept = {name: value for name, value in (delivery.headers or {}).items() if not name.startswith("Nats-")}
+        identity = f"{self.stream}-{'-'.join(delivery.identity)}"
+        try:
+            await self._dead.publish(Letter(delivery.data, identity, kept | headers), self._timeout)
+        except (Full, BrokerError, ConnectionError, TimeoutError, ValueError) as error:
+            log.error(
+                "pool %r: a message could not be put into %s: %s", self._pool.name, self._dead_letter, one_line(error)
+            )
+            answer = nak(AGAIN)
+        else:
+            log.error(
+                "pool %r: message %s is dead (%s): %s",
+                self._pool.name,
+                delivery.identity[0],
+                reason,
+                headers["Workpool-Error"],
+            )
+            self._stats.dead[reason] = self._stats.dead.get(reason, 0) + 1
+            self._remember(delivery.identity)
+            answer = TERM
+        try:
+            await self._connection.publish(delivery.reply, answer)
+        except ConnectionError:  # it is delivered again, and known
+            pass
+        self._forget(delivery)
+        self._notice()
+
+    # -- the end -------------------------------------------------------------------------------
+
+    def _give_back_one(self, delivery: Delivery) -> None:
+        delivery.is_given_back = True
+        self._settled.append(delivery)
+        self._notice()
+
+    async def _give_back(self, state: str, timeout: float) -> None:
+        """Pull no more, and hand back what has not begun."""
+        self._stopping = True
+        self._stats.state = state
+        if self._subscription is not None:
+            await self._subscription.drain(timeout)  # what is on its way here comes, and is given back
+        while self._waiting:
+            self._give_back_one(self._waiting.popleft())
+        for delivery in list(self._held.values()):
+            if delivery.future is not None:
+                delivery.future.cancel()
+        self._notice()
+
+    async def _close(self, until: float) -> int:
+        connection = self._connection
+        assert connection is not None
+        while self._held and monotonic() < until:
+            self._notice()
+            await asyncio.sleep(0.005)
+        self._ended = True
+        self._notice()
+        try:
+            await connection.flush(max(0.1, min(ENDS, until - monotonic())))
+        except (ConnectionError, TimeoutError) as error:
+            log.error(
+                "pool %r: the broker may not have heard the last answers of its source: %s", self._pool.name, error
+            )
+        await connection.close()
+        self._stats.connected = False
+        self._stats.state = "stopped"
+        return len(self._held)
+
+
+def _request(ask: Ask) -> bytes:
+    content = {"batch": ask.batch, "expires": nanoseconds(EXPIRES), "idle_heartbeat": nanoseconds(HEARTBEAT)}
+    return json.dumps(content).encode()
