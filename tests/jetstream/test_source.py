@@ -345,6 +345,14 @@ def test_a_stream_that_is_deleted_is_said_and_waited_for(
     assert seen.items == ["one", "two"]
 
 
+def test_a_stream_that_is_not_there_yet_is_waited_for(server: NatsServer, name: str) -> None:
+    with Pool(Seen()) as pool, JetStreamSource(pool, server.url, name) as here:
+        assert here.stats().state == f"there is no stream '{name}'"
+        with JetStreamQueue[str](server.url, name) as queue:
+            queue.submit("item")
+            until(lambda: here.stats().acknowledged == 1)
+
+
 def test_a_connection_that_is_cut_is_made_again(server: NatsServer, queue: JetStreamQueue[str]) -> None:
     seen = Seen()
     with Proxy(server.url) as proxy, Pool(seen) as pool:
@@ -411,8 +419,6 @@ def test_what_cannot_be_pulled_from_is_refused_at_the_start(
     with Pool(Seen()) as pool:
         with pytest.raises(BrokerError, match="is not one to pull from"):
             source(pool, queue).start()
-        with pytest.raises(BrokerError, match="there is no stream 'nothing'"):
-            JetStreamSource(pool, server.url, "nothing").start()
         with pytest.raises(ConnectionError, match="no NATS server answers"):
             JetStreamSource(pool, "nats://127.0.0.1:1", "nothing", timeout=0.5).start()
 

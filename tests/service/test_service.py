@@ -150,7 +150,7 @@ def test_every_line_is_done_or_kept(make: Make, tmp_path: Path) -> None:
     assert len(kept) + len(done) == 100 + len(stopped.reports[0].abandoned)  # those may have run, and are kept
     assert stopped.kept == {"a": len(left)}
     assert not stopped.clean
-    assert f"{len(left)} lines of its source are left" in str(stopped)
+    assert f"{len(left)} items of its source are left" in str(stopped)
 
 
 def test_what_fails_is_told_as_the_pool_would_and_what_cannot_be_read_is_done_with(

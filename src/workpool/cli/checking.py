@@ -83,7 +83,7 @@ def _line(name: str, config: Config, pool: Pool[Any, Any]) -> str:
     if settings.retry is not None:
         parts.append(f"up to {_counted(settings.retry.attempts, 'attempt')}")
     if settings.source is not None:
-        parts.append(f"{settings.source.kind} of {settings.source.path}")
+        parts.append(f"{settings.source.kind} of {settings.source.of}")
     prefix = config.prefix_of(name)
     if prefix is not None:
         parts.append(f"metrics also as {prefix}_*")

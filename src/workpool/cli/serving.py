@@ -48,8 +48,11 @@ waits for 50 ms each time that it needs it, beside ten threads that compute."""
 log = logging.getLogger("workpool")
 
 
-def serve_command(file: str, log_json: bool = False) -> int:
-    """Run the service until a signal; the exit code. Raises `Wrong` if it cannot start."""
+def serve_command(file: str, log_json: bool = False, nats: tuple[str | None, int] | None = None) -> int:
+    """Run the service until a signal; the exit code. Raises `Wrong` if it cannot start.
+
+    `nats` is the folder and the port (0: a free one) of a NATS server that runs as long as the service does.
+    """
     log_to_stderr(log_json)
     look_here()
     try:
@@ -59,25 +62,26 @@ def serve_command(file: str, log_json: bool = False) -> int:
         return 2
     events: SimpleQueue[Signalled | Stopped | BaseException] = SimpleQueue()
     grace = config.shutdown.grace
-    with _watched(grace), signals(events):  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # it puts `Signalled` alone
-        stopped = _serve(config, events)
+    with _server(nats) as url, _watched(grace), signals(events):  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # it puts `Signalled` alone
+        stopped = _serve(config, events, url)
         for line in str(stopped).splitlines():
             log.info("%s", line)
         log.info("stopped; %s is left", "nothing" if stopped.clean else "something")
         code = 0 if stopped.clean else LEFT
         if _may_be_stuck(config, stopped):
             sys.stderr.flush()
+            _end_servers()
             os._exit(code)  # what is stuck may hold something that an orderly exit waits for
     return code
 
 
-def _serve(config: Config, events: SimpleQueue[Signalled | Stopped | BaseException]) -> Stopped:
-    service = Service(config)
+def _serve(config: Config, events: SimpleQueue[Signalled | Stopped | BaseException], nats: str | None) -> Stopped:
+    service = Service(config) if nats is None else Service(config, nats=nats)
     if service.server is not None:
         sys.setswitchinterval(SWITCH)
     try:
         service.start()
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, ImportError, RuntimeError, ValueError) as error:
         raise Wrong(f"the service cannot start: {error}") from None
     grace = config.shutdown.grace
     at = "" if service.server is None else f"; {service.server.url}"
@@ -168,7 +172,40 @@ def _end() -> None:
     """Say nothing by `logging`, whose lock somebody may hold who hangs: but on its own, and wait for nobody."""
     threading.Thread(target=os.write, args=(2, b"workpool: the time is up; something is left\n"), daemon=True).start()
     threading.Event().wait(LAST / 4)
+    _end_servers()
     os._exit(LEFT)
+
+
+@contextmanager
+def _server(nats: tuple[str | None, int] | None) -> Generator[str | None, None, None]:
+    """With a NATS server of our own, if one is wanted: where it is."""
+    if nats is None:
+        yield None
+        return
+    from workpool.sources.jetstream import NatsServer
+
+    folder, port = nats
+    server = NatsServer(folder, port=port)
+    try:
+        server.start()
+    except OSError as error:
+        raise Wrong(f"the NATS server cannot start: {error}") from None
+    _servers.append(server.pid)
+    log.info("the NATS server is at %s", server.url)
+    try:
+        yield server.url
+    finally:
+        _servers.clear()
+        server.stop()
+
+
+_servers: list[int] = []
+"""The processes of servers, which outlive this one if nobody ends them."""
+
+
+def _end_servers() -> None:
+    for pid in _servers:
+        os.kill(pid, signal.SIGTERM)
 
 
 def _may_be_stuck(config: Config, stopped: Stopped) -> bool:

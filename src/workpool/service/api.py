@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Control", "Items", "Probes", "View", "find", "scraping"]
 
 Pools = Mapping[str, Pool[Any, Any]]
+Sources = Mapping[str, Callable[[], Mapping[str, Any]]]
 
 MOST_WORKERS: Final = 10_000
 """To which a request can resize a pool: a slip of the hand is not to start a million threads."""
@@ -47,8 +48,9 @@ def find(pools: Pools, request: Request) -> Pool[Any, Any]:
 class View:
     """The pools, as JSON."""
 
-    def __init__(self, pools: Pools, *, has_control: bool, stuck_after: float) -> None:
+    def __init__(self, pools: Pools, sources: Sources, *, has_control: bool, stuck_after: float) -> None:
         self._pools = pools
+        self._sources = sources
         self._has_control = has_control
         self._stuck_after = stuck_after
 
@@ -68,12 +70,14 @@ class View:
 
     async def one(self, request: Request) -> Answer:
         pool = find(self._pools, request)
+        source = self._sources.get(request.names["name"])
         return as_json(
             {
                 "at": time.time(),
                 "stats": pool.stats().as_dict(),
                 "paused": is_paused(pool),
                 "workers": workers_of(pool, self._stuck_after),
+                "source": None if source is None else source(),
             }
         )
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from workpool.service import openapi, page
 from workpool.service.api import Control, Items, Pools, Probes, View, scraping
@@ -39,6 +40,7 @@ class Application:
 
     Args:
         pools: by the name that they have in paths.
+        sources: by the pool's name, what tells how its source is, as plain values; for the page and `/api/pools/NAME`.
         token: what a request has to bring to pause, resume, resize or drain a pool; None: none can.
         readiness: why the service is to be sent nothing now; "" if it is. A pool that does not run is a reason anyway.
         registry: what `/metrics` shows; None: these pools.
@@ -54,6 +56,7 @@ class Application:
         self,
         pools: Pools,
         *,
+        sources: Mapping[str, Callable[[], Mapping[str, Any]]] = MappingProxyType({}),
         token: str | None = None,
         readiness: Callable[[], str] = str,
         registry: CollectorRegistry | None = None,
@@ -62,7 +65,7 @@ class Application:
         stuck_after: float = 10.0,
     ) -> None:
         pools = dict(pools)
-        view = View(pools, has_control=token is not None, stuck_after=stuck_after)
+        view = View(pools, sources, has_control=token is not None, stuck_after=stuck_after)
         probes = Probes(pools, readiness)
         self._streams = Streams(view.event, interval)
         self._router = router = Router()

@@ -109,6 +109,17 @@ class LineSource:
         finally:
             reader.close()
 
+    def state(self) -> dict[str, Any]:
+        """What it does, as plain values."""
+        reads = self._thread.is_alive() and not self._stopping.is_set()
+        return {
+            "kind": "lines",
+            "path": self._path,
+            "state": "reading" if reads else "ended" if self._begun else "new",
+            "in_flight": len(self._in_flight),
+            "unreadable": self.unreadable,
+        }
+
     def _left(self, reader: LineReader, until: float) -> Iterator[bytes]:
         def groups() -> Iterator[Iterable[bytes]]:
             yield self._raw()

@@ -7,6 +7,7 @@ sentences are read by `workpool schema` and by the table in the README.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from inspect import signature
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias, cast
 
@@ -35,6 +36,9 @@ from workpool.pool import DEFAULT_QUEUE_SIZE, DEFAULT_STOP_TIMEOUT, DEFAULT_WORK
 from workpool.service.durations import DURATION, seconds_of
 from workpool.service.targets import ExceptionName, FunctionOf1, FunctionOf2, FunctionOf3, Initializer, Named
 from workpool.sources.decoding import Unreadable, decoding
+from workpool.sources.jetstream import JetStreamSource
+from workpool.sources.jetstream.broker import NAME
+from workpool.sources.jetstream.source import RETRY
 from workpool.workers.choice import ExecutorName
 from workpool.workers.settings import MOST, Interpreters, Processes
 
@@ -60,6 +64,7 @@ Port = Annotated[int, Strict(), Ge(0), Le(65535)]
 Batch = Annotated[int, Strict(), Ge(1), Le(MOST)]
 Flag = Annotated[bool, Strict()]
 Text = Annotated[str, Strict(), MinLen(1)]
+Name = Annotated[str, Strict(), StringConstraints(pattern=f"^{NAME.pattern}$")]
 Prefix = Annotated[str, Strict(), StringConstraints(pattern=f"^{PREFIX.pattern}$")]
 
 _DURATION = WithJsonSchema(
@@ -285,8 +290,8 @@ class BackoffSettings(Settings):
     """How many times as long it is each time."""
 
 
-class RetrySettings(Settings):
-    """Which items are tried again after they have failed."""
+class AttemptsSettings(Settings):
+    """Which messages are delivered again after their item has failed."""
 
     makes = Retry
 
@@ -303,6 +308,11 @@ class RetrySettings(Settings):
     """The time until the next attempt: always the same, one that grows, or a function of how many have failed."""
     jitter: Jitter = default(Retry, "jitter")
     """Whether it is a random part of that time, so that those that failed together do not come together."""
+
+
+class RetrySettings(AttemptsSettings):
+    """Which items are tried again after they have failed."""
+
     budget: Annotated[Number, Ge(0)] | None = default(Retry, "budget")
     """How many retries there may be for each first attempt, of late; null: no limit."""
     max_waiting: Count | None = default(Retry, "max_waiting")
@@ -357,6 +367,11 @@ class LinesSettings(Settings):
     unprocessed: Text | None = None
     """The file to which is added what a stop left undone; without it, the pool's name with .unprocessed."""
 
+    @property
+    def of(self) -> str:
+        """What it reads."""
+        return self.path
+
     @model_validator(mode="after")
     def _check_unprocessed(self) -> LinesSettings:
         if self.unprocessed == self.path:
@@ -364,7 +379,57 @@ class LinesSettings(Settings):
         return self
 
 
-Source: TypeAlias = Annotated[Annotated[LinesSettings, Tag("kind: lines")], Discriminator(_kind)]
+class JetStreamSettings(Settings):
+    """The messages of a stream of NATS JetStream."""
+
+    makes = JetStreamSource
+
+    kind: Literal["jetstream"]
+    url: Text | None = Field(default=None, examples=["nats://127.0.0.1:4222"])
+    """The NATS server, or several of one cluster with commas; without it that of `--with-nats`, or this machine's."""
+    stream: Name = Field(examples=["orders"])
+    """The stream, which is the name of a `JetStreamQueue`."""
+    consumer: Name = default(JetStreamSource, "consumer")
+    """The durable consumer, which is made if there is none; services with the same share the messages."""
+    retry: AttemptsSettings | None = None
+    """Which messages the broker delivers again after a failure; without it five times, after 1 s to 60 s."""
+    ack_wait: Limit = default(JetStreamSource, "ack_wait")
+    """The time after which the broker delivers a message again of which it has not heard."""
+    max_deliver: Count = default(JetStreamSource, "max_deliver")
+    """After how many deliveries a message is dead, whatever came of them."""
+    max_ack_pending: Count = default(JetStreamSource, "max_ack_pending")
+    """How many messages all services together may have at a time."""
+    dead_letter: Text | None = default(JetStreamSource, "dead_letter")
+    """The subject for what has failed for good; without it the stream's name with .dead, in a stream that is made."""
+    credentials: Text | None = default(JetStreamSource, "credentials")
+    """The path of a file with the credentials of the account."""
+
+    @property
+    def of(self) -> str:
+        """What it pulls from."""
+        return f"stream {self.stream}"
+
+    def made(self) -> None:
+        """Nothing: a source needs its pool. But it says if it never could be."""
+        if find_spec("nats") is None:
+            raise ValueError(
+                "a source of kind jetstream needs nats-py, not installed here: pip install 'workpool[nats]'"
+            )
+
+    def source(self, pool: Pool[Any, Any], settings: PoolSettings, url: str) -> JetStreamSource:
+        """The source itself, which is not started."""
+        arguments = dict(self.arguments())
+        arguments["url"] = self.url or url
+        arguments["retry"] = arguments["retry"] or RETRY
+        arguments["classify"] = None if settings.classify is None else settings.classify.value
+        arguments["decode"] = decoding(settings.process.value, settings.process.name)
+        return JetStreamSource(pool, **arguments)
+
+
+Source: TypeAlias = Annotated[
+    Annotated[LinesSettings, Tag("kind: lines")] | Annotated[JetStreamSettings, Tag("kind: jetstream")],
+    Discriminator(_kind),
+]
 
 
 class PoolSettings(Settings):
@@ -418,7 +483,7 @@ class PoolSettings(Settings):
             if self.source is not None:
                 decoding(self.process.value, self.process.name)
         except Unreadable as error:
-            raise ValueError(f"process {error}, as the source has lines") from None
+            raise ValueError(f"process {error}, as a source has text") from None
         except TypeError as error:
             raise ValueError(str(error)) from None
         return self

@@ -18,7 +18,7 @@ from workpool.errors import StopTimeout
 from workpool.pool import Pool
 from workpool.service.config import Config, build
 from workpool.service.lines import LineSource
-from workpool.service.models import PoolSettings
+from workpool.service.models import JetStreamSettings, PoolSettings
 from workpool.service.statistics import Statistics
 from workpool.sources.decoding import decoding
 
@@ -54,7 +54,8 @@ class Stopped:
     reports: tuple[DrainReport[Any], ...]
     """Of each pool."""
     kept: Mapping[str, int]
-    """How many lines of which pool's source were added to its file of unprocessed ones."""
+    """How many items of which pool's source are left: lines that were added to its file of unprocessed ones, or
+    messages that the broker will deliver again."""
     trouble: tuple[str, ...]
     """Sentences about what went wrong."""
 
@@ -66,8 +67,26 @@ class Stopped:
 
     def __str__(self) -> str:
         lines = [f"{report}; {_fates(report)}" for report in self.reports]
-        lines += [f"pool {name!r}: {count} lines of its source are left" for name, count in self.kept.items() if count]
+        lines += [f"pool {name!r}: {count} items of its source are left" for name, count in self.kept.items() if count]
         return "\n".join([*lines, *self.trouble])
+
+
+class Source(Protocol):
+    """What hands items over to a pool."""
+
+    def start(self) -> object: ...
+
+    def stop(self, timeout: float, /) -> object:
+        """Hand nothing over any more."""
+
+    def keep(self, until: float, /) -> int:
+        """See to what is left, when the pool has stopped, until that time of the monotonic clock; how many items it
+        could not see to, or added to a file. Raises OSError: they are lost."""
+        ...
+
+    def state(self) -> Mapping[str, Any]:
+        """What it does and has done, as plain values."""
+        ...
 
 
 class Service:
@@ -76,15 +95,22 @@ class Service:
     Args:
         config: what `workpool.service.config.load` gives.
         registry: for the pools' metrics; None: the default.
+        nats: where the NATS server of sources is that do not say.
         before: what is started before the pools, and stopped after them. If the configuration has a `server`, that is
             the last of these.
     """
 
-    def __init__(self, config: Config, registry: CollectorRegistry | None = None, before: Iterable[Part] = ()) -> None:
+    def __init__(
+        self,
+        config: Config,
+        registry: CollectorRegistry | None = None,
+        before: Iterable[Part] = (),
+        nats: str = "nats://127.0.0.1:4222",
+    ) -> None:
         self.pools = build(config, registry)
         self._pools = _Pools(self.pools.values())
-        self._sources = {
-            name: _source(self.pools[name], settings)
+        self._sources: dict[str, Source] = {
+            name: _source(self.pools[name], settings, nats)
             for name, settings in config.worker_pools.items()
             if settings.source is not None
         }
@@ -146,6 +172,7 @@ class Service:
         application = Application(
             self.pools,
             token=config.server.token,
+            sources={name: source.state for name, source in self._sources.items()},
             readiness=lambda: self._unready,
             registry=prometheus_client.REGISTRY if registry is None else registry,
             interval=config.metrics.worker_pools.update_interval,
@@ -164,9 +191,8 @@ class Service:
             try:
                 kept[name] = source.keep(until)
             except OSError as error:
-                trouble.append(
-                    f"pool {name!r}: {source.unprocessed}: {error.strerror}; what its source has left is lost"
-                )
+                where = f"{error.filename}: " if error.filename else ""
+                trouble.append(f"pool {name!r}: {where}{error.strerror or error}; what its source has left is lost")
         for part in reversed(self._parts[: self._parts.index(self._pools)]):
             part.stop(max(0.0, until - monotonic()))
         return Stopped(tuple(self._pools.reports), kept, tuple(trouble))
@@ -219,9 +245,11 @@ def _each(pools: Sequence[Pool[Any, Any]], timeout: float, drain: bool) -> list[
     return [reports[at] for at in sorted(reports)]
 
 
-def _source(pool: Pool[Any, Any], settings: PoolSettings) -> LineSource:
+def _source(pool: Pool[Any, Any], settings: PoolSettings, nats: str) -> Source:
     source = settings.source
     assert source is not None
+    if isinstance(source, JetStreamSettings):
+        return source.source(pool, settings, nats)
     error = settings.hooks.error if settings.hooks else None
     return LineSource(
         pool,

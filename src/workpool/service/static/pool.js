@@ -38,13 +38,23 @@ export async function look() {
   else say(by("pool-state"), content.detail);
 }
 
-function showPool(name, { stats, paused, workers }) {
+function showPool(name, { stats, paused, workers, source }) {
   say(by("pool-state"), stateOf(stats, paused));
+  say(by("source"), source ? `; its source: ${textOf(source)}` : "");
   showControl(stats, paused);
   by("charts").hidden = by("numbers").hidden = false;
   fill(charts, name);
   COUNTS.forEach(([, read], index) => say(by("numbers").children[index].lastChild, read(stats)));
   showWorkers(workers);
+}
+
+// What a source says of itself: what it is and how it is, and of what it counts whatever is not 0.
+function textOf({ kind, state, connected, stream, path, dead, ...counts }) {
+  const about = [`${kind} ${stream ?? path}`, connected === false ? "not connected" : "", state];
+  const counted = Object.entries(counts).filter(([, value]) => typeof value === "number" && value);
+  const deaths = dead && Object.keys(dead).length ? [`dead: ${reasons(dead)}`] : [];
+  return [...about, ...counted.map(([what, value]) => `${number(value)} ${what.replaceAll("_", " ")}`), ...deaths]
+    .filter(Boolean).join(", ");
 }
 
 // Shows what the address names: one pool, or all.
@@ -55,6 +65,7 @@ export function turn() {
   document.title = name === null ? "workpool" : `${name} – workpool`;
   say(by("said"), "");
   say(by("pool-state"), "");
+  say(by("source"), "");
   say(by("pool-title"), name ?? "");
   by("charts").hidden = by("numbers").hidden = by("control").hidden = true; // until the service has said what there is
   by("workers-wanted").value = "";

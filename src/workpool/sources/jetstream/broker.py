@@ -14,6 +14,7 @@ from workpool.sources.jetstream.connection import Connection
 
 __all__ = [
     "FULL",
+    "NO_STREAM",
     "BrokerError",
     "Storage",
     "checked_name",

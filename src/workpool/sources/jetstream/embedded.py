@@ -74,6 +74,7 @@ class NatsServer:
         if self._process is not None:
             return
         binary = _binary()
+        Path(self.folder).mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="workpool-ports-") as ports:
             store = ["--jetstream", "--store_dir", self.folder]
             where = ["--addr", "127.0.0.1", "--port", str(self._port or -1), "--ports_file_dir", ports]

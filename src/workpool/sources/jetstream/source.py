@@ -24,6 +24,7 @@ from workpool.pool import Pool
 from workpool.sources.decoding import Decode, Undecodable, decoding
 from workpool.sources.handing import hand_over, process_of, room_of
 from workpool.sources.jetstream.broker import (
+    NO_STREAM,
     BrokerError,
     checked_name,
     ensure_consumer,
@@ -149,6 +150,8 @@ class JetStreamSource:
         self._tasks: set[asyncio.Task[None]] = set()
         self._connection: Connection | None = None
         self._subscription: Subscription | None = None
+        self._dead: Publisher | None = None
+        """Of the dead letters."""
         self._inbox = ""
         self._is_ensuring = False
 
@@ -157,8 +160,9 @@ class JetStreamSource:
     def start(self) -> None:
         """Begin to pull.
 
-        Raises ConnectionError if no server answers, `BrokerError` if there is no such stream, or a consumer that is
-        none to pull from; RuntimeError if it was started or stopped before."""
+        A stream that is not there yet is waited for, which `stats` and the log say. Raises ConnectionError if no
+        server answers, `BrokerError` if the consumer is none to pull from, RuntimeError if it was started or stopped
+        before."""
         if self._begun:
             raise RuntimeError("the source was started or stopped before, and starts only once")
         self._begun = True
@@ -201,36 +205,29 @@ class JetStreamSource:
         """What it has done so far, and how it is."""
         return self._stats.copy(in_flight=len(self._held), asked=self._pull.asked)
 
+    def state(self) -> dict[str, Any]:
+        """`stats`, as plain values, with the names of what it pulls from."""
+        return {"kind": "jetstream", "stream": self.stream, "consumer": self.consumer, **self.stats().as_dict()}
+
     # -- the connection ------------------------------------------------------------------------
 
     async def _open(self) -> None:
         connection = await connect(
             self._url, f"{self._pool.name}", self, timeout=self._timeout, credentials=self._credentials
         )
+        self._connection = connection
         try:
-            self._ack_wait = await self._consumer(connection)
-            if self._dead_letter is None:
-                self._dead_letter = await ensure_dead_letters(connection, self.stream)
-            self._dead = Publisher(connection, self._dead_letter)
-            await self._dead.open()
             self._inbox = f"{connection.inbox()}."
             self._subscription = await connection.subscribe(f"{self._inbox}*", self._received)
+            if not await self._has_consumer(insist=True):
+                self._ensure()
         except BaseException:
+            self._ended = True
+            self._connection = None
             await connection.close()
             raise
-        self._connection = connection
         self._stats.connected = True
-        self._stats.state = "pulling"
         self._begin(self._run(connection))
-
-    async def _consumer(self, connection: Connection) -> float:
-        return await ensure_consumer(
-            connection,
-            self.stream,
-            self.consumer,
-            ack_wait=self._ack_wait,
-            max_ack_pending=self._max_ack_pending,
-        )
 
     def disconnected(self) -> None:
         self._stats.connected = False
@@ -242,7 +239,8 @@ class JetStreamSource:
         self._stats.connected = True
         self._stats.reconnects += 1
         self._pull.forget(monotonic())
-        self._dead.reconnected()
+        if self._dead is not None:
+            self._dead.reconnected()
         self._notice()
 
     def _ensure(self) -> None:
@@ -260,19 +258,36 @@ class JetStreamSource:
             self._pull.forget(monotonic())
             self._notice()
 
-    async def _has_consumer(self) -> bool:
+    async def _has_consumer(self, insist: bool = False) -> bool:
+        """Have the consumer, and a place for the dead; False if there cannot be one now. Raises `BrokerError` if there
+        is another consumer of that name, and one insists."""
         assert self._connection is not None
         try:
-            self._ack_wait = await self._consumer(self._connection)
+            self._ack_wait = await ensure_consumer(
+                self._connection,
+                self.stream,
+                self.consumer,
+                ack_wait=self._ack_wait,
+                max_ack_pending=self._max_ack_pending,
+            )
+            await self._have_dead_letters(self._connection)
         except (BrokerError, ConnectionError, TimeoutError) as error:
+            if insist and not (isinstance(error, BrokerError) and error.code == NO_STREAM):
+                raise
             self._be(str(error) or "the server does not answer")
             return False
         self._be("pulling")
         return True
 
+    async def _have_dead_letters(self, connection: Connection) -> None:
+        subject = self._dead_letter or await ensure_dead_letters(connection, self.stream)
+        if self._dead is None:
+            self._dead = Publisher(connection, subject)
+            await self._dead.open()
+
     def _be(self, state: str) -> None:
-        if state != self._stats.state:
-            self._stats.state = state
+        before, self._stats.state = self._stats.state, state
+        if before != state and (before, state) != ("new", "pulling"):
             log.warning(
                 "the source of pool %r, consumer %r of stream %r: %s",
                 self._pool.name,
@@ -494,6 +509,7 @@ class JetStreamSource:
 
     async def _bury_it(self, delivery: Delivery, reason: str, text: str) -> None:
         assert self._connection is not None
+        assert self._dead is not None
         headers = {
             "Workpool-Reason": reason,
             "Workpool-Error": " ".join(text.split())[:1000],
@@ -508,7 +524,7 @@ class JetStreamSource:
             await self._dead.publish(Letter(delivery.data, identity, kept | headers), self._timeout)
         except (Full, BrokerError, ConnectionError, TimeoutError, ValueError) as error:
             log.error(
-                "pool %r: a message could not be put into %s: %s", self._pool.name, self._dead_letter, one_line(error)
+                "pool %r: a message could not be put among the dead letters: %s", self._pool.name, one_line(error)
             )
             answer = nak(AGAIN)
         else:
@@ -539,7 +555,7 @@ class JetStreamSource:
     async def _give_back(self, state: str, timeout: float) -> None:
         """Pull no more, and hand back what has not begun."""
         self._stopping = True
-        self._stats.state = state
+        self._stats.state = "stopping"
         if self._subscription is not None:
             await self._subscription.drain(timeout)  # what is on its way here comes, and is given back
         while self._waiting:
@@ -547,6 +563,7 @@ class JetStreamSource:
         for delivery in list(self._held.values()):
             if delivery.future is not None:
                 delivery.future.cancel()
+        self._stats.state = state
         self._notice()
 
     async def _close(self, until: float) -> int:
