@@ -30,6 +30,10 @@ demo: $(VENV)/.demo  ## Run a service with traffic beside it for FOR (20) second
 	@echo "demo: workpool serve examples/service.yaml, more messages and batches than it can always take, then SIGTERM"
 	@$(BIN)/python -m examples.traffic --seconds $(FOR)
 
+.PHONY: demo-distributed
+demo-distributed: $(VENV)/.demo  ## Run a NATS server, a producer and two services, kill one of these, and count.
+	@$(BIN)/python -m examples.distributed
+
 .PHONY: checksums
 checksums: $(VENV)/.demo  ## Checksum every file below DIR (the standard library) with a pool of WORKERS (8) threads.
 	@mkdir -p $(dir $(RESULTS)); rm -f $(RESULTS)
@@ -43,6 +47,10 @@ checksums: $(VENV)/.demo  ## Checksum every file below DIR (the standard library
 .PHONY: test
 test: $(VENV)/.test  ## Run the tests; TESTS="tests/core -x" runs some of them.
 	$(BIN)/python -m pytest $(TESTS)
+
+.PHONY: chaos
+chaos: $(VENV)/.test  ## Kill services, servers and leaders, and cut connections, amid 100,000 items each; ten minutes.
+	CHAOS=1 timeout 600 $(BIN)/python -m pytest -s tests/jetstream/test_chaos.py
 
 .PHONY: bench
 bench: $(VENV)/.test  ## Run the benchmarks, which print the cost of an item.

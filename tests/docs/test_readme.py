@@ -22,6 +22,7 @@ from tests.docs.pages import ROOT, blocks, headings, page, prose, rows, section,
 from workpool import Context, DrainReport, Pool, PoolStats
 from workpool import pool as pool_module
 from workpool.service.keys import keys
+from workpool.sources import jetstream
 
 README = page("README.md")
 PROGRAMS = blocks(README, "python")
@@ -121,6 +122,7 @@ ELSEWHERE = {
     "ConfigError",
     *workpool.testing.__all__,
     *workpool.simulate.__all__,
+    *jetstream.__all__,
 }
 """Names in the text that are not the package's façade, and are so on purpose."""
 
@@ -129,12 +131,12 @@ def test_what_is_named_exists() -> None:
     """Class-like names and calls in code spans, but for the columns of the Go package."""
     text = re.sub(r"^\| .*?\|", "|", prose(README), flags=re.MULTILINE)
     spans = re.findall(r"`([^`\n]+)`", text)
-    classes = {found[1] for span in spans if (found := re.match(r"([A-Z][a-z]+(?:[A-Z][a-z]+)*)\b(?![./])", span))}
+    classes = {found[1] for span in spans if (found := re.match(r"([A-Z][a-z]+(?:[A-Z][a-z]+)*)\b(?![./-])", span))}
     go = {"Stop", "Submit", "Retry", "Stats"}  # in the prose about the original
     http = {"Application", "Server"}  # of workpool.service
     assert classes - go - http - ELSEWHERE - {"SystemExit", "Pool"} <= set(workpool.__all__)
     calls = {found[1] for span in spans if (found := re.match(r"(?:pool\.)?([a-z_]+)\(", span))}
-    owners = (Pool, workpool.PoolExecutor, Future)
+    owners = (Pool, workpool.PoolExecutor, Future, jetstream.JetStreamQueue, jetstream.JetStreamSource)
     known = {name for owner in owners for name in dir(owner)}
     assert calls - {"call", "current", "process", *workpool.testing.__all__, *workpool.testing.plugin.__all__} <= known
     asked = {found[1] for span in spans if (found := re.match(r"current\(\)\.(\w+)", span))}
@@ -200,9 +202,9 @@ def test_the_make_targets_exist() -> None:
 
 
 def test_the_extras_exist() -> None:
-    extras = set(re.findall(r"workpool\[(\w+)\]", README))
+    extras = set(re.findall(r"workpool\[([\w-]+)\]", README))
     declared = page("pyproject.toml").partition("[project.optional-dependencies]")[2].partition("\n\n")[0]
-    assert extras == set(re.findall(r"^(\w+) = \[", declared, re.MULTILINE))
+    assert extras == set(re.findall(r"^([\w-]+) = \[", declared, re.MULTILINE))
 
 
 def test_the_commands_options_exist() -> None:

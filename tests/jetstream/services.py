@@ -110,8 +110,7 @@ class Producer:
             self._thread.join()
         assert self.errors == []
 
-    @property
-    def is_done(self) -> bool:
+    def done(self) -> bool:
         return not self._thread.is_alive()
 
     def _run(self) -> None:

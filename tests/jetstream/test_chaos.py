@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,12 @@ def all_done(fleet: Fleet, queue: JetStreamQueue[int]) -> int:
     return twice
 
 
+def run_on(fleet: Fleet, producer: Producer, items: float) -> None:
+    """Let so many more be done, or all."""
+    before = fleet.count()
+    until(lambda: producer.done() or fleet.count() > before + items, 120)
+
+
 def depth(queue: JetStreamQueue[int]) -> int | None:
     """None while nobody answers, as after the end of a leader."""
     try:
@@ -76,12 +83,11 @@ def test_services_that_are_killed(server: NatsServer, name: str, fleet_of: Any) 
         producer, kills = Producer(queue, ITEMS), 0
         with producer.running():
             until(lambda: fleet.count() > 100)
-            while not producer.is_done:
-                before = fleet.count()
+            while not producer.done():
                 fleet.kill()
                 fleet.start()
                 kills += 1
-                until(lambda before=before: producer.is_done or fleet.count() > before + ITEMS * EVERY / 20)  # type: ignore[misc]
+                run_on(fleet, producer, ITEMS * EVERY / 20)
         twice = all_done(fleet, queue)
         assert kills > 1
         assert twice <= kills * IN_HAND
@@ -93,7 +99,7 @@ def test_a_service_that_is_stopped_in_order_does_nothing_twice(server: NatsServe
         fleet.start(2)
         with Producer(queue, ITEMS).running():
             for stops in range(1, 4):
-                until(lambda stops=stops: fleet.count() > stops * ITEMS / 5)  # type: ignore[misc]
+                until(lambda wanted=stops * ITEMS / 5: fleet.count() > wanted)  # type: ignore[misc]
                 assert fleet.terminate() == 0
                 fleet.start()
             until(lambda: fleet.count() >= ITEMS, 120)
@@ -107,13 +113,12 @@ def test_a_server_that_is_killed(name: str, tmp_path: Path, fleet_of: Any) -> No
         fleet.start(2)
         producer, kills = Producer(queue, ITEMS), 0
         with producer.running():
-            while not producer.is_done and kills < 8:
-                before = fleet.count()
-                until(lambda before=before: producer.is_done or fleet.count() > before + ITEMS * EVERY / 20)  # type: ignore[misc]
+            while not producer.done() and kills < 8:
+                run_on(fleet, producer, ITEMS * EVERY / 20)
                 server.kill()
                 server.start()
                 kills += 1
-            until(lambda: producer.is_done, 120)
+            until(producer.done, 120)
         twice = all_done(fleet, queue)
         assert kills > 1
         assert twice <= kills * 2 * IN_HAND
@@ -128,12 +133,11 @@ def test_a_leader_that_is_killed(name: str, tmp_path: Path, fleet_of: Any) -> No
         fleet.start(2)
         producer, kills = Producer(queue, ITEMS), 0
         with producer.running():
-            while not producer.is_done and kills < 3:
-                before = fleet.count()
-                until(lambda before=before: producer.is_done or fleet.count() > before + ITEMS / 5, 120)  # type: ignore[misc]
+            while not producer.done() and kills < 3:
+                run_on(fleet, producer, ITEMS / 5)
                 cluster.restart(cluster.leader_of(queue))
                 kills += 1
-            until(lambda: producer.is_done, 120)
+            until(producer.done, 120)
         twice = all_done(fleet, queue)
         assert kills > 1
         assert twice <= kills * 2 * IN_HAND
@@ -148,9 +152,8 @@ def test_a_connection_that_is_cut_for_longer_than_the_broker_waits(
         fleet.start(2)
         producer, cuts = Producer(queue, ITEMS), 0
         with producer.running():
-            while not producer.is_done:
-                before = fleet.count()
-                until(lambda before=before: producer.is_done or fleet.count() > before + ITEMS / 5)  # type: ignore[misc]
+            while not producer.done():
+                run_on(fleet, producer, ITEMS / 5)
                 proxy.cut(accepts=False)
                 until_over(2.0)
                 proxy.cut(accepts=True)
@@ -162,6 +165,4 @@ def test_a_connection_that_is_cut_for_longer_than_the_broker_waits(
 
 def until_over(seconds: float) -> None:
     """Let the broker's own time pass, which nothing here can move."""
-    import threading
-
     threading.Event().wait(seconds)

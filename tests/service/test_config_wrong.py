@@ -98,7 +98,7 @@ CASES: list[tuple[str, str, str, list[str]]] = [
     ("async in a process", f"worker_pools:\n  a:\n    process: {F}:handle_async\n    executor: «process", "worker_pools.a.executor", ["async"]),
     ("one prefix for two", f"worker_pools:\n  a: {{process: {F}:handle, metrics_prefix: x}}\n  b: {{process: {F}:handle, metrics_prefix: «x}}", "worker_pools.b.metrics_prefix", ["pool a has this prefix"]),
     ("one source for two", f"worker_pools:\n  a: {{process: {F}:handle, source: {{kind: lines, path: '-'}}}}\n  b: {{process: {F}:handle, source: {{kind: lines, path: «'-'}}}}", "worker_pools.b.source.path", ["pool a has this source"]),
-    ("a type that no line is", f"worker_pools:\n  a: {{source: {{kind: lines, path: '-'}}, process: «{F}:handle_opaque}}", "worker_pools.a.process", ["Opaque", "the source has lines"]),
+    ("a type that no line is", f"worker_pools:\n  a: {{source: {{kind: lines, path: '-'}}, process: «{F}:handle_opaque}}", "worker_pools.a.process", ["Opaque", "a source has text"]),
     ("left where it came from", pool("source: {kind: lines, path: x, unprocessed: «x}"), "worker_pools.a.source.unprocessed", ["another file"]),
     # what is no YAML
     ("a tab", "worker_pools:\n«\ta: 3", "", ["not YAML", "spaces, not with tabs"]),

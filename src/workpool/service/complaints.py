@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pydantic import BaseModel
 
+from workpool.metrics import PREFIX
 from workpool.service.models import Settings
 from workpool.service.problems import Place, Problem, shown, step
 from workpool.service.tree import Mapping, Node, Scalar, Sequence
+from workpool.sources.jetstream.broker import NAME
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -142,8 +144,13 @@ MUST: Final = {
     "dict_type": "must be a mapping, such as {name: ...}",
     "finite_number": "must be a number that ends",
     "float_type": "must be a number",
-    "string_pattern_mismatch": "must be a name for metrics: letters, digits and _ only, and no digit first",
 }
+
+PATTERNS: Final = {
+    PREFIX.pattern: "must be a name for metrics: letters, digits and _ only, and no digit first",
+    NAME.pattern: "must be a name for NATS: letters, digits, _ and - only",
+}
+"""What is said of text that does not match."""
 
 
 def _text(error: ErrorDetails, found: Found) -> str:
@@ -167,11 +174,19 @@ def _must(kind: str, context: dict[str, Any], message: str) -> str:
     if kind in ("model_type", "model_attributes_type"):
         model = _models().get(context.get("class_name", ""))
         return f"must be a mapping, with {', '.join(model.model_fields if model else ())}"
+    if kind == "string_pattern_mismatch":
+        return PATTERNS[context["pattern"].strip("^$")]
     return MUST.get(kind, message[:1].lower() + message[1:])
 
 
 def _models() -> dict[str, type[BaseModel]]:
-    return {model.__name__: model for model in Settings.__subclasses__()}
+    return {model.__name__: model for model in _below(Settings)}
+
+
+def _below(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    for inner in model.__subclasses__():
+        yield inner
+        yield from _below(inner)
 
 
 def _choice(tags: str, found: Found) -> str:

@@ -17,6 +17,7 @@ from workpool._core.report import DrainReport
 from workpool.errors import StopTimeout
 from workpool.pool import Pool
 from workpool.service.config import Config, build
+from workpool.service.exported import SourceMetrics
 from workpool.service.lines import LineSource
 from workpool.service.models import JetStreamSettings, PoolSettings
 from workpool.service.statistics import Statistics
@@ -121,7 +122,8 @@ class Service:
         servers = () if self.server is None else (self.server,)
         budget = _to_drain(config.shutdown.grace)
         statistics = Statistics(self.pools, config.metrics.worker_pools.update_interval, budget)
-        self._parts: Sequence[Part] = (*before, *servers, statistics, self._pools, *self._sources.values())
+        exports = self._exports(registry)
+        self._parts: Sequence[Part] = (*before, *servers, statistics, *exports, self._pools, *self._sources.values())
         self._lock = threading.Lock()
         self._begun = False
         self._stopped: Stopped | None = None
@@ -162,6 +164,15 @@ class Service:
     def abort(self) -> None:
         """Have a stop that is under way give up on what has not begun, and on what runs as soon as it was told."""
         self._pools.abort()
+
+    def _exports(self, registry: CollectorRegistry | None) -> tuple[Part, ...]:
+        """What exports what the sources do, if there are any."""
+        if not self._sources:
+            return ()
+        import prometheus_client
+
+        states = {name: source.state for name, source in self._sources.items()}
+        return (SourceMetrics(states, prometheus_client.REGISTRY if registry is None else registry),)
 
     def _serving(self, config: Config, registry: CollectorRegistry | None) -> Server:
         import prometheus_client  # slow, as the server is, and not needed without one
