@@ -53,7 +53,7 @@ chaos: $(VENV)/.test  ## Kill services, servers and leaders, and cut connections
 	CHAOS=1 timeout 600 $(BIN)/python -m pytest -s tests/jetstream/test_chaos.py
 
 .PHONY: bench
-bench: $(VENV)/.test  ## Run the benchmarks, which print the cost of an item.
+bench: $(VENV)/.bench  ## Run the benchmarks, which print the cost of an item.
 	$(BIN)/python -m bench $(BENCH)
 
 .PHONY: picture
@@ -83,6 +83,7 @@ requirements: $(VENV)/.lint  ## Pin again what requirements/*.in and pyproject.t
 	$(COMPILE) -o requirements/core.txt requirements/core.in
 	$(COMPILE) -o requirements/demo.txt -c requirements/core.txt --extra cli --extra nats --extra nats-server --extra service pyproject.toml requirements/demo.in
 	$(COMPILE) -o requirements/test.txt -c requirements/core.txt -c requirements/demo.txt requirements/test.in
+	$(COMPILE) -o requirements/bench.txt -c requirements/core.txt -c requirements/demo.txt -c requirements/test.txt requirements/bench.in
 	$(COMPILE) -o requirements/lint.txt -c requirements/demo.txt -c requirements/test.txt requirements/lint.in
 
 COMPILE = UV_SYSTEM_CERTS=1 $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
@@ -100,7 +101,7 @@ clean:  ## Take away everything that make made: .venv, build, caches.
 help:  ## List the targets.
 	@awk 'BEGIN { FS = ":.*  ## " } \
 	  /^##@ / { printf "\n%s\n", substr($$0, 5) } \
-	  /^[a-z-]+:.*  ## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	  /^[a-z-]+:.*  ## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # The environment. Each stage adds one file of requirements to the stage before it.
 
@@ -112,6 +113,11 @@ $(VENV)/.demo: requirements/demo.txt pyproject.toml $(VENV)/.python
 
 $(VENV)/.test: requirements/test.txt $(VENV)/.demo
 	@echo "set-up: the tests' requirements into $(VENV)"
+	@$(PIP_INSTALL) $<
+	@touch $@
+
+$(VENV)/.bench: requirements/bench.txt $(VENV)/.test
+	@echo "set-up: what is measured beside it into $(VENV)"
 	@$(PIP_INSTALL) $<
 	@touch $@
 

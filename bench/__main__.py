@@ -41,6 +41,10 @@ def sections() -> dict[str, Callable[[Table], None]]:
     found["processes"] = seats.processes_section
     if importlib.util.find_spec("uvicorn") is not None:
         found["http"] = http.http_section
+    if importlib.util.find_spec("nats") is not None:
+        from bench import jetstream
+
+        found["jetstream"] = jetstream.jetstream_section
     return found
 
 

@@ -91,8 +91,20 @@ class Seen:
             raise self.errors.pop(0)
 
 
+sources: list[JetStreamSource] = []
+
+
+@pytest.fixture(autouse=True)
+def all_sources_balance() -> Iterator[None]:
+    yield
+    while sources:
+        stats = sources.pop().stats()
+        assert stats.balance() == 0, stats
+
+
 def source(pool: Pool[Any, Any], queue: JetStreamQueue[Any], **options: Any) -> JetStreamSource:
-    return JetStreamSource(pool, queue._url, queue.name, **options)
+    sources.append(JetStreamSource(pool, options.pop("url", queue._url), queue.name, **options))
+    return sources[-1]
 
 
 AT_ONCE = Retry(attempts=3, backoff=0, budget=None)
@@ -356,7 +368,7 @@ def test_a_stream_that_is_not_there_yet_is_waited_for(server: NatsServer, name: 
 def test_a_connection_that_is_cut_is_made_again(server: NatsServer, queue: JetStreamQueue[str]) -> None:
     seen = Seen()
     with Proxy(server.url) as proxy, Pool(seen) as pool:
-        with JetStreamSource(pool, proxy.url, queue.name) as here:
+        with source(pool, queue, url=proxy.url) as here:
             queue.submit("one")
             until(lambda: here.stats().acknowledged == 1)
             proxy.cut()
@@ -372,7 +384,7 @@ def test_what_is_delivered_again_while_it_runs_is_not_run_again(server: NatsServ
     seen = Seen()
     seen.gate.clear()
     with Proxy(server.url) as proxy, Pool(seen) as pool:
-        with JetStreamSource(pool, proxy.url, queue.name, ack_wait=0.5) as here:
+        with source(pool, queue, url=proxy.url, ack_wait=0.5) as here:
             queue.submit("item")
             until(lambda: seen.items == ["item"])
             proxy.cut(accepts=False)
@@ -389,7 +401,7 @@ def test_an_acknowledgement_that_was_lost_is_repeated(server: NatsServer, queue:
     seen = Seen()
     seen.gate.clear()
     with Proxy(server.url) as proxy, Pool(seen) as pool:
-        with JetStreamSource(pool, proxy.url, queue.name, ack_wait=0.5) as here:
+        with source(pool, queue, url=proxy.url, ack_wait=0.5) as here:
             queue.submit("item")
             until(lambda: seen.items == ["item"])
             proxy.hold()

@@ -10,9 +10,7 @@ __all__ = ["SourceStats"]
 
 @dataclass
 class SourceStats:
-    """Counts of messages. Each that was delivered is answered once, or is in flight: `delivered` is the sum of
-    `acknowledged`, `retried`, `given_back`, the `dead`, `left`, `repeated` and `in_flight`, and of what could not be
-    put among the dead letters."""
+    """Counts of messages. Each that was delivered is answered once, or is in flight: see `balance`."""
 
     connected: bool = False
     state: str = "new"
@@ -25,7 +23,7 @@ class SourceStats:
     """Of these, those that this source had, or had done: they were not run again."""
     acknowledged: int = 0
     retried: int = 0
-    """Handed back after a failure, to be delivered again after a time."""
+    """Handed back after a failure, to be delivered again after a time; or because there was no place for the dead."""
     given_back: int = 0
     """Handed back because they had not begun when the source was stopped."""
     left: int = 0
@@ -40,6 +38,11 @@ class SourceStats:
 
     def copy(self, *, in_flight: int, asked: int) -> SourceStats:
         return replace(self, dead=dict(self.dead), in_flight=in_flight, asked=asked)
+
+    def balance(self) -> int:
+        """0 when every message that was delivered has one answer, or none yet."""
+        answered = self.acknowledged + self.retried + self.given_back + self.left + sum(self.dead.values())
+        return self.delivered - self.repeated - answered - self.in_flight
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -17,7 +17,19 @@ from time import monotonic
 from typing import Any, Final
 
 from workpool._checked import checked_count, checked_limit
-from workpool._core.outcome import DEATHS, Again, Classify, Dead, Exponential, Failures, Retry
+from workpool._core.outcome import (
+    ATTEMPTS,
+    DEATHS,
+    Again,
+    Classify,
+    Dead,
+    Discarded,
+    Exponential,
+    Failures,
+    Retry,
+    Verdict,
+)
+from workpool._future import ItemFuture
 from workpool._named import one_line
 from workpool.errors import ItemAbandoned, PoolNotStarted, PoolStopped, QueueFull, Shed
 from workpool.pool import Pool
@@ -53,6 +65,8 @@ AGAIN: Final = 5.0
 
 ENSURE: Final = 1.0
 """Seconds after which it is seen again whether there is a consumer."""
+
+ACKNOWLEDGE: Final = ACK, "acknowledged"
 
 REMEMBERED: Final = 10_000
 """Messages whose acknowledgement is repeated if they are delivered again, because the first was lost."""
@@ -216,6 +230,7 @@ class JetStreamSource:
             self._url, f"{self._pool.name}", self, timeout=self._timeout, credentials=self._credentials
         )
         self._connection = connection
+        self._stats.connected = True
         try:
             self._inbox = f"{connection.inbox()}."
             self._subscription = await connection.subscribe(f"{self._inbox}*", self._received)
@@ -225,8 +240,8 @@ class JetStreamSource:
             self._ended = True
             self._connection = None
             await connection.close()
+            self._stats.connected = False
             raise
-        self._stats.connected = True
         self._begin(self._run(connection))
 
     def disconnected(self) -> None:
@@ -375,7 +390,6 @@ class JetStreamSource:
             return
         self._held[delivery.identity] = delivery
         if delivery.identity in self._done:  # its acknowledgement was lost
-            self._stats.repeated += 1
             self._settled.append(delivery)
             self._notice()
         elif self._stopping:
@@ -439,58 +453,60 @@ class JetStreamSource:
     # -- a fate is known -----------------------------------------------------------------------
 
     async def _answer(self, connection: Connection) -> None:
-        settled = self._settled
+        settled, counts = self._settled, self._stats
         while settled:
             delivery = settled[0]
             if self._held.get(delivery.identity) is not delivery:  # it was answered
                 settled.popleft()
                 continue
-            answer = self._answer_to(delivery)
+            future = delivery.future
+            if future is not None and future.has_succeeded:
+                answer, count = ACKNOWLEDGE
+            elif (found := self._answer_to(delivery, future)) is not None:
+                answer, count = found
+            else:
+                settled.popleft()
+                continue
             if answer:
                 await connection.publish(delivery.reply, answer)
             settled.popleft()  # after it was sent: else it comes again
-            if answer is not None:
-                self._forget(delivery)
+            if answer is ACK:
+                self._remember(delivery.identity)
+            setattr(counts, count, getattr(counts, count) + 1)
+            self._forget(delivery)
 
-    def _answer_to(self, delivery: Delivery) -> bytes | None:
-        """What the broker is to be told: nothing if it is empty; None if that is not known yet."""
-        stats, future = self._stats, delivery.future
-        if future is not None and future.has_succeeded:
-            return self._acknowledge(delivery)
+    def _answer_to(self, delivery: Delivery, future: ItemFuture[Any] | None) -> tuple[bytes, str] | None:
+        """What the broker is to be told (nothing, if that is empty), and what counts it; None: that comes later."""
         if delivery.is_given_back or (future is not None and future.cancelled()):
-            stats.given_back += 1
-            return nak(0.0)
+            return nak(0.0), "given_back"
         error = None if future is None else future.exception()
-        if error is None or (future is not None and future.is_discarded):
-            return self._acknowledge(delivery)
+        if error is None:  # it was done before
+            return ACK, "repeated"
+        if future is not None and future.is_discarded:
+            return ACKNOWLEDGE
         if isinstance(error, ItemAbandoned):  # it may still run here: not at the same time somewhere else
-            stats.left += 1
-            return b""
+            return b"", "left"
         return self._answer_to_failure(delivery, error)
 
-    def _answer_to_failure(self, delivery: Delivery, error: BaseException) -> bytes | None:
-        if isinstance(error, Shed):
-            reason = f"shed: {error.reason}"
-            seconds = (
-                None if delivery.attempt >= self._retry.attempts else self._retry.seconds(delivery.attempt, random())
-            )
-        else:
-            verdict = self._failures.of(error, delivery.attempt, random())
-            if not isinstance(verdict, Again | Dead):
-                return self._acknowledge(delivery)
-            reason = DEATHS[verdict.why] if isinstance(verdict, Dead) else ""
-            seconds = verdict.seconds if isinstance(verdict, Again) else None
-        if seconds is not None:
-            self._stats.retried += 1
-            return nak(seconds)
-        self._bury(delivery, reason, one_line(error))
+    def _answer_to_failure(self, delivery: Delivery, error: BaseException) -> tuple[bytes, str] | None:
+        verdict = self._shed_again(delivery) if isinstance(error, Shed) else self._verdict(delivery, error)
+        if isinstance(verdict, Again):
+            return nak(verdict.seconds), "retried"
+        if isinstance(verdict, Discarded):
+            return ACKNOWLEDGE
+        self._bury(
+            delivery, f"shed: {error.reason}" if isinstance(error, Shed) else DEATHS[verdict.why], one_line(error)
+        )
         return None
 
-    def _acknowledge(self, delivery: Delivery) -> bytes:
-        if delivery.identity not in self._done:
-            self._stats.acknowledged += 1
-            self._remember(delivery.identity)
-        return ACK
+    def _verdict(self, delivery: Delivery, error: BaseException) -> Verdict:
+        return self._failures.of(error, delivery.attempt, random())
+
+    def _shed_again(self, delivery: Delivery) -> Verdict:
+        """What was shed is tried again as often as what fails, whatever is to be tried again of that."""
+        if delivery.attempt >= self._retry.attempts:
+            return Dead(ATTEMPTS)
+        return Again(self._retry.seconds(delivery.attempt, random()), counts=True)
 
     def _remember(self, identity: Identity) -> None:
         self._done[identity] = None
@@ -526,6 +542,7 @@ class JetStreamSource:
             log.error(
                 "pool %r: a message could not be put among the dead letters: %s", self._pool.name, one_line(error)
             )
+            self._stats.retried += 1
             answer = nak(AGAIN)
         else:
             log.error(
