@@ -77,13 +77,13 @@ async def taskiq(url: str, items: int, watch: Watch) -> None:
         servers=[url], queue="taskiq", durable="taskiq", pull_consume_batch=HANDS
     )
 
-    @broker.task
     async def nothing(item: str) -> None:
         watch()
 
+    task = broker.task(nothing)
     await broker.startup()
     for _ in range(items):
-        await nothing.kiq(ITEM)
+        await task.kiq(ITEM)
     receiver = asyncio.ensure_future(run_receiver_task(broker, max_async_tasks=HANDS))
     await watch.done.wait()
     receiver.cancel()
@@ -93,12 +93,12 @@ async def taskiq(url: str, items: int, watch: Watch) -> None:
 async def streaq(url: str, items: int, watch: Watch) -> None:
     worker = module("streaq").Worker(redis_url=url, concurrency=HANDS, handle_signals=False)
 
-    @worker.task(ttl=0)
     async def nothing(item: str) -> None:
         watch()
 
+    task = worker.task(ttl=0)(nothing)
     async with worker:
-        await worker.enqueue_many([nothing.enqueue(ITEM) for _ in range(items)])
+        await worker.enqueue_many([task.enqueue(ITEM) for _ in range(items)])
     running = asyncio.ensure_future(worker.run_async())
     await watch.done.wait()
     running.cancel()

@@ -198,6 +198,26 @@ def test_a_pool_of_its_own_page_has_a_chart_of_each_measure(watched: Watched, he
     watched.is_quiet()
 
 
+def test_a_pool_says_how_its_source_is(browser: Browser, held: Held) -> None:
+    state = {
+        "kind": "jetstream",
+        "stream": "orders",
+        "connected": False,
+        "state": "there is no stream 'orders'",
+        "given_back": 1234,
+        "left": 0,
+        "dead": {"invalid": 2},
+    }
+    with Server(Application({"held": held.pool}, sources={"held": lambda: state}, interval=0.1)) as server:
+        page = browser.new_page()
+        watched = Watched(page, server)
+        page.get_by_role("link", name="held").click()
+        says = "; its source: jetstream orders, not connected, there is no stream 'orders', 1,234 given back, dead: invalid 2"
+        expect(page.locator("#source")).to_have_text(says)
+        watched.is_quiet()
+        page.close()
+
+
 def test_a_pool_that_is_not_there_is_said(watched: Watched) -> None:
     watched.page.goto(f"{watched.server.url}/#pool=nobody")
     expect(watched.page.get_by_text("there is no pool 'nobody'")).to_be_visible()
