@@ -1,7 +1,7 @@
 """The queue at a broker: from a stream through a pool to the acknowledgement, beside nats-py's own way and task queues.
 
 Items of 256 bytes with which nothing is done, file storage, on the loopback address. Each rival is a process of its
-own, with its server; one that is not installed (`make bench` does) is left out, as are those on Redis where there is none.
+own, with its server. One that is not installed (`make bench` does) is left out, as are those on Redis where none is.
 """
 
 from __future__ import annotations
