@@ -51,11 +51,11 @@ def delivered(message: Message, now: float) -> Delivery:
     consumer; then attempt, sequence, its number for the consumer, when it was stored, and how many there still are.
     """
     parts = message.reply.split(".")
-    if parts[:2] != ["$JS", "ACK"] or len(parts) < 9:
+    if not message.reply.startswith("$JS.ACK.") or len(parts) < 9:
         raise ValueError(f"not a message of a consumer: its answer would go to {message.reply!r}")
     at = 6 if len(parts) >= LONG else 4
-    attempt, sequence, _, stored = parts[at : at + 4]
-    return Delivery((sequence, stored), message.reply, int(attempt), message.data, message.headers, now)
+    identity = parts[at + 1], parts[at + 3]
+    return Delivery(identity, message.reply, int(parts[at]), message.data, message.headers, now)
 
 
 def nak(seconds: float) -> bytes:

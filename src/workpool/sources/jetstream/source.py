@@ -460,13 +460,18 @@ class JetStreamSource:
                 settled.popleft()
                 continue
             future = delivery.future
-            if future is not None and future.has_succeeded:
-                answer, count = ACKNOWLEDGE
-            elif (found := self._answer_to(delivery, future)) is not None:
-                answer, count = found
-            else:
+            if future is not None and future.has_succeeded:  # as most have: in one frame
+                await connection.publish(delivery.reply, ACK)
+                settled.popleft()
+                self._remember(delivery.identity)
+                counts.acknowledged += 1
+                self._forget(delivery)
+                continue
+            found = self._answer_to(delivery, future)
+            if found is None:
                 settled.popleft()
                 continue
+            answer, count = found
             if answer:
                 await connection.publish(delivery.reply, answer)
             settled.popleft()  # after it was sent: else it comes again
