@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import pickle
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -96,6 +97,43 @@ def test_a_server_that_does_not_answer_leaves_it_open(server: NatsServer, name: 
         with pytest.raises(PublishTimeout, match=r"did not say within 0\.3 s whether queue"):
             queue.submit("unheard")
         assert queue.submit_many(["x", "y"]) == Published(0, (), ("x", "y"))
+
+
+def test_a_queue_that_is_closed_meanwhile_leaves_it_open(server: NatsServer, name: str) -> None:
+    with Proxy(server.url) as proxy:
+        queue = JetStreamQueue[str](proxy.url, name, publish_timeout=1)
+        queue.start()
+        proxy.hold()
+        with ThreadPoolExecutor(1) as other:
+            waits = other.submit(queue.submit, "item")
+            queue._thread.submit(_until_pending(queue)).result(20)
+            queue.close()
+            with pytest.raises(PublishTimeout):
+                waits.result(20)
+
+
+def test_a_task_is_told_so_too_and_can_be_cancelled(server: NatsServer, name: str) -> None:
+    async def main(url: str, hold: Callable[[], object]) -> None:
+        queue = JetStreamQueue[str](url, name, publish_timeout=1)
+        await queue.__aenter__()
+        hold()
+        waits, is_cancelled = (asyncio.ensure_future(queue.asubmit(item)) for item in "ab")
+        await asyncio.wrap_future(queue._thread.submit(_until_pending(queue)))
+        is_cancelled.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await is_cancelled
+        await queue.__aexit__()
+        with pytest.raises(PublishTimeout):
+            await waits
+
+    with Proxy(server.url) as proxy:
+        asyncio.run(main(proxy.url, proxy.hold))
+
+
+async def _until_pending(queue: JetStreamQueue[str]) -> None:
+    assert queue._publisher is not None
+    while not queue._publisher._pending:
+        await asyncio.sleep(0)
 
 
 def test_what_was_under_way_when_the_connection_broke_is_published_again_once(server: NatsServer, name: str) -> None:

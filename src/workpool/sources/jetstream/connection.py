@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future
 from typing import Any, Final, Protocol, TypeVar
 
@@ -83,43 +83,43 @@ class LoopThread:
 
     def __init__(self, name: str) -> None:
         self._name = name
+        self._lock = threading.Lock()
+        """Held while work is handed over, so that none comes when the loop has ended."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Raises RuntimeError if there are no more threads."""
         loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=_run, args=(loop,), name=self._name, daemon=True)
+        thread = threading.Thread(target=_run, args=(loop,), name=self._name, daemon=True)
         try:
-            self._thread.start()
+            thread.start()
         except BaseException:
             loop.close()
-            self._thread = None
             raise
-        self._loop = loop
+        self._loop, self._thread = loop, thread
 
     def submit(self, work: Coroutine[Any, Any, R]) -> Future[R]:
-        """Run it there. Raises RuntimeError if there is no thread, or not any more."""
-        if self._loop is None:
-            work.close()
-            raise RuntimeError("it is not started, or has stopped")
-        try:
+        """Run it there; cancelled if the thread is stopped first. Raises RuntimeError if there is none."""
+        with self._lock:
+            if self._loop is None:
+                work.close()
+                raise RuntimeError("it is not started, or has stopped")
             return asyncio.run_coroutine_threadsafe(work, self._loop)
-        except RuntimeError:
-            work.close()
-            raise
 
     def call(self, function: Callable[[], object]) -> None:
         """Call it there, soon. Nothing if the loop has ended."""
+        loop = self._loop
         try:
-            if self._loop is not None:
-                self._loop.call_soon_threadsafe(function)
+            if loop is not None:
+                loop.call_soon_threadsafe(function)
         except RuntimeError:
             pass
 
     def stop(self, timeout: float) -> None:
-        """End the loop, and wait for the thread. Harmless before the start, and twice."""
-        loop, self._loop = self._loop, None
+        """Cancel what runs there, and wait for the end of the thread. Harmless before the start, and twice."""
+        with self._lock:
+            loop, self._loop = self._loop, None
         if loop is not None and self._thread is not None:
             loop.call_soon_threadsafe(loop.stop)
             self._thread.join(timeout)
@@ -130,13 +130,8 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
     try:
         loop.run_forever()
     finally:
-        tasks = asyncio.all_tasks(loop)
-        for task in tasks:
-            task.cancel()
-        loop.run_until_complete(_ended(tasks))
+        while tasks := asyncio.all_tasks(loop):  # what is cancelled may begin something, to clean up
+            for task in tasks:
+                task.cancel()
+            loop.run_until_complete(asyncio.wait(tasks))
         loop.close()
-
-
-async def _ended(tasks: set[asyncio.Task[Any]]) -> None:
-    waits: list[Awaitable[Any]] = list(tasks)
-    await asyncio.gather(*waits, return_exceptions=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
@@ -17,6 +18,7 @@ from workpool.sources.jetstream.publishing import Full, Letter, Publisher, Settl
 
 __all__ = ["JetStreamQueue", "PublishTimeout", "Published"]
 
+R = TypeVar("R")
 T = TypeVar("T")
 
 RETRY_AFTER: Final = 1.0
@@ -153,28 +155,48 @@ class JetStreamQueue(Generic[T]):
             TypeError, ValueError: the item is nothing that JSON can say, or is larger than the server takes.
             RuntimeError: the queue is not started, or is closed.
         """
-        self._thread.submit(self._submit(self._letter(item))).result()
+        self._result(self._submit(self._letter(item)))
 
     async def asubmit(self, item: T) -> None:
         """`submit`, for tasks. Cancelled, it leaves open whether the broker has the item."""
-        await asyncio.wrap_future(self._thread.submit(self._submit(self._letter(item))))
+        await self._aresult(self._submit(self._letter(item)))
 
     def submit_many(self, items: Iterable[T]) -> Published[T]:
         """Submit all, without waiting for each; what became of them. Some may be accepted after one was refused.
 
         Raises what `submit` does but for `QueueFull` and `PublishTimeout`; then some may have been accepted.
         """
-        return self._thread.submit(self._submit_many(list(items))).result()
+        return self._result(self._submit_many(list(items)))
 
     async def asubmit_many(self, items: Iterable[T]) -> Published[T]:
         """`submit_many`, for tasks."""
-        return await asyncio.wrap_future(self._thread.submit(self._submit_many(list(items))))
+        return await self._aresult(self._submit_many(list(items)))
 
     def depth(self) -> int:
         """How many items are in the queue, those that are being worked on included. Asks the broker.
 
         Raises ConnectionError, TimeoutError or `BrokerError`; RuntimeError if it is not started."""
-        return self._thread.submit(self._depth()).result()
+        return self._result(self._depth())
+
+    def _result(self, work: Coroutine[Any, Any, R]) -> R:
+        """Of what runs in the thread. Whoever closes the queue meanwhile leaves it open."""
+        try:
+            return self._thread.submit(work).result()
+        except CancelledError:
+            raise self._closed() from None
+
+    async def _aresult(self, work: Coroutine[Any, Any, R]) -> R:
+        future = self._thread.submit(work)
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            raise self._closed() from None
+
+    def _closed(self) -> PublishTimeout:
+        return PublishTimeout(f"queue {self.name!r} was closed before the broker had said whether it has the item")
 
     # -- in the thread ---------------------------------------------------------------------------
 
