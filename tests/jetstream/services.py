@@ -57,9 +57,11 @@ class Fleet:
         self._effects = folder / "effects"
         self._effects.touch()
         self.running: list[subprocess.Popen[bytes]] = []
+        self._started = 0
 
     def start(self, count: int = 1) -> None:
         for _ in range(count):
+            self._started += 1
             command = [sys.executable, "-m", "workpool", "serve", "pools.yaml"]
             with (self._folder / "log").open("ab") as log:
                 self.running.append(subprocess.Popen(command, cwd=self._folder, stdin=subprocess.DEVNULL, stderr=log))
@@ -71,7 +73,8 @@ class Fleet:
         victim.wait(60)
 
     def terminate(self) -> int:
-        """The same, with SIGTERM; its exit code."""
+        """The same, with SIGTERM, when all run; its exit code."""
+        until(lambda: self.log().count("pools run") == self._started)
         victim = self.running.pop(0)
         victim.send_signal(signal.SIGTERM)
         return victim.wait(60)

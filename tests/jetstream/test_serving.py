@@ -13,6 +13,7 @@ from typing import Any
 from urllib.request import urlopen
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from tests.jetstream.services import until
 from tests.metrics.scraping import parse
@@ -155,7 +156,7 @@ def test_a_service_is_a_library_too(server: NatsServer, name: str, folder: Path,
     monkeypatch.syspath_prepend(folder)
     text = CONFIG.replace("orders", name).replace("server: {port: 0}\n", "")
     (folder / "pools.yaml").write_text(text)
-    service = Service(load(str(folder / "pools.yaml"), {}, lambda _: None), nats=server.url)
+    service = Service(load(str(folder / "pools.yaml"), {}, lambda _: None), CollectorRegistry(), nats=server.url)
     service.start()
     with JetStreamQueue[int](server.url, name) as queue:
         queue.submit_many(range(100))
