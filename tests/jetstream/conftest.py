@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator
 from itertools import count
 
@@ -17,13 +16,6 @@ _numbers = count()
 def server() -> Iterator[NatsServer]:
     with NatsServer() as server:
         yield server
-
-
-@pytest.fixture(autouse=True)
-def nothing_for_others() -> Iterator[None]:
-    """nats-py leaves what an attempt to connect opened to the collector, which warns whoever runs then."""
-    yield
-    gc.collect()
 
 
 @pytest.fixture

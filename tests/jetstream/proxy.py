@@ -20,6 +20,7 @@ class Proxy:
         self._open = asyncio.Event()
         self._open.set()
         self._writers: set[asyncio.StreamWriter] = set()
+        self._clients: set[asyncio.StreamWriter] = set()
         self._accepts = True
         self.url = ""
 
@@ -51,6 +52,15 @@ class Proxy:
         """Let through what was kept, and what comes."""
         self._call(self._open.set)
 
+    def say(self, data: bytes) -> None:
+        """Say it to all clients, as if the server did."""
+
+        def say() -> None:
+            for client in self._clients:
+                client.write(data)
+
+        self._call(say)
+
     def cut(self, accepts: bool = True) -> None:
         """End all connections, with what is kept of them; and refuse new ones, if it does not accept."""
 
@@ -81,12 +91,14 @@ class Proxy:
             return
         both = {writer, here}
         self._writers |= both
+        self._clients.add(writer)
         try:
             await asyncio.gather(self._pass_on(reader, here), self._pass_on(there, writer))
         except (OSError, asyncio.CancelledError):
             pass
         finally:
             self._writers -= both
+            self._clients.discard(writer)
             for each in both:
                 each.transport.abort()
 

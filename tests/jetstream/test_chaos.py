@@ -27,10 +27,7 @@ EVERY = 3.0 if LONG else 1.0
 IN_HAND = 110
 """Messages that one service has at most: its queue and its workers."""
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # see `nothing_for_others`
-    pytest.mark.timeout(400 if LONG else 120),
-]
+pytestmark = pytest.mark.timeout(400 if LONG else 120)
 
 
 @pytest.fixture

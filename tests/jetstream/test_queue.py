@@ -16,8 +16,6 @@ from tests.jetstream.proxy import Proxy
 from workpool import PoolError, QueueFull
 from workpool.sources.jetstream import BrokerError, JetStreamQueue, NatsServer, Published, PublishTimeout
 
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # see `nothing_for_others`
-
 
 @pytest.fixture
 def queue(server: NatsServer, name: str) -> Iterator[JetStreamQueue[str]]:

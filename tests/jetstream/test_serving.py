@@ -21,8 +21,6 @@ from workpool.service.config import load
 from workpool.service.service import Service
 from workpool.sources.jetstream import JetStreamQueue, NatsServer
 
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # see `nothing_for_others`
-
 CONFIG = """
 worker_pools:
   a:

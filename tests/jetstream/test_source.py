@@ -15,12 +15,10 @@ import pytest
 
 from tests.jetstream.proxy import Proxy
 from workpool import Discard, Fifo, Invalid, Pool, Retry, Transient
-from workpool.sources.jetstream import BrokerError, JetStreamQueue, JetStreamSource, NatsServer
+from workpool.sources.jetstream import BrokerError, JetStreamQueue, JetStreamSource, NatsServer, client
 from workpool.sources.jetstream.broker import ask, dead_letters
 
 SECONDS = 30.0
-
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # see `nothing_for_others`
 
 
 def until(reached: Callable[[], bool]) -> None:
@@ -376,6 +374,23 @@ def test_a_connection_that_is_cut_is_made_again(server: NatsServer, queue: JetSt
             queue.submit("two")
             until(lambda: here.stats().acknowledged == 2)
             assert here.stats().connected
+    assert seen.items == ["one", "two"]
+
+
+def test_a_client_that_has_given_up_is_replaced(
+    server: NatsServer, queue: JetStreamQueue[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """nats-py does when the server tells it of an error, which may pass."""
+    monkeypatch.setattr(client, "RENEW", 0.5)
+    seen = Seen()
+    with Proxy(server.url) as proxy, Pool(seen) as pool, source(pool, queue, url=proxy.url) as here:
+        queue.submit("one")
+        until(lambda: here.stats().acknowledged == 1)
+        proxy.say(b"-ERR 'Slow Consumer'\r\n")
+        until(lambda: here.stats().reconnects == 1)
+        queue.submit("two")
+        until(lambda: here.stats().acknowledged == 2)
+        assert here.stats().connected
     assert seen.items == ["one", "two"]
 
 

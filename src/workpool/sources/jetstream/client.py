@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from time import monotonic
 from typing import Any, Final
 
 from nats.aio.client import Client
-from nats.aio.subscription import Subscription as NatsSubscription
 from nats.errors import Error as NatsError
 from nats.errors import MaxPayloadError, NoRespondersError
 from nats.errors import TimeoutError as NatsTimeout
@@ -23,6 +23,9 @@ BUFFER: Final = 16 * 1024 * 1024
 PING: Final = 5
 """Seconds between two pings; a server that does not answer two of them is taken for gone."""
 
+RENEW: float = 10.0
+"""Seconds without a connection after which another client takes the place of one that may have given up."""
+
 RECONNECT: Final = 0.1
 """Seconds between two attempts to reach a server that is gone."""
 
@@ -33,39 +36,16 @@ async def open_connection(
     url: str, name: str, watcher: Watcher, *, timeout: float, credentials: str | None
 ) -> Connection:
     """Connect to a server (several: with commas). Raises ConnectionError with a sentence that says which."""
-    client = Client()
-
-    async def disconnected() -> None:
-        watcher.disconnected()
-
-    async def reconnected() -> None:
-        watcher.reconnected()
-
-    async def failed(error: Exception) -> None:
-        log.debug("NATS: %s", error)  # a server that is gone is one every tenth of a second; the watcher knows
-
     options: dict[str, Any] = {} if credentials is None else {"user_credentials": credentials}
     options["reconnect_time_wait"] = RECONNECT  # declared as a whole number, and used as any
+    options |= {"servers": [each.strip() for each in url.split(",")], "name": name}
+    connection = _NatsConnection(watcher, options, timeout)
     try:
-        async with asyncio.timeout(timeout):
-            await client.connect(
-                servers=[each.strip() for each in url.split(",")],
-                name=name,
-                error_cb=failed,
-                disconnected_cb=disconnected,
-                reconnected_cb=reconnected,
-                max_reconnect_attempts=-1,
-                connect_timeout=max(1, round(timeout)),
-                ping_interval=PING,
-                pending_size=BUFFER,
-                skip_subject_validation=True,  # names are checked, and what is answered to came from the server
-                **options,
-            )
+        await connection.open()
     except (NatsError, OSError, TimeoutError, ValueError) as error:
-        await _forget(client)
         why = f" ({error})" if str(error) else ""
         raise ConnectionError(f"no NATS server answers at {url} within {timeout:g} s{why}") from None
-    return _NatsConnection(client)
+    return connection
 
 
 async def _forget(client: Client) -> None:
@@ -76,8 +56,16 @@ async def _forget(client: Client) -> None:
 
 
 class _NatsSubscription:
-    def __init__(self, subscription: NatsSubscription) -> None:
-        self._subscription: Any = subscription  # parts of it have no types
+    def __init__(self, subject: str, handle: Any) -> None:
+        self._subject = subject
+        self._handle = handle
+        self._subscription: Any = None  # parts of it have no types
+
+    async def begin(self, client: Any) -> None:
+        # No bounds of the client's own, beyond which it throws messages away: what comes was asked for.
+        self._subscription = await client.subscribe(
+            self._subject, cb=self._handle, pending_msgs_limit=0, pending_bytes_limit=0
+        )
 
     async def drain(self, timeout: float) -> None:
         try:
@@ -88,8 +76,84 @@ class _NatsSubscription:
 
 
 class _NatsConnection:
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    """A client; and another in its place when it has not come back by itself.
+
+    nats-py closes for good when a server tells it of an error (`-ERR`): a slow consumer, credentials that have expired,
+    too many connections. Each of these may pass.
+    """
+
+    def __init__(self, watcher: Watcher, options: dict[str, Any], timeout: float) -> None:
+        self._watcher = watcher
+        self._options = options
+        self._timeout = timeout
+        self._client = Client()
+        self._subscriptions: list[_NatsSubscription] = []
+        self._keeper: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Raises what nats-py does."""
+        self._client = await self._connected()
+        self._keeper = asyncio.ensure_future(self._keep())
+
+    async def _connected(self) -> Client:
+        client = Client()
+
+        async def disconnected() -> None:
+            if client is self._client:
+                self._watcher.disconnected()
+
+        async def reconnected() -> None:
+            if client is self._client:
+                self._watcher.reconnected()
+
+        async def failed(error: Exception) -> None:
+            # A server that is gone is such an error every tenth of a second; the watcher knows.
+            log.debug("NATS: %s", error)
+            transport: Any = getattr(client, "_transport", None)
+            if transport is not None and not client.is_connected:
+                transport.close()  # of an attempt that failed, which nats-py leaves open
+
+        try:
+            async with asyncio.timeout(self._timeout):
+                await client.connect(
+                    error_cb=failed,
+                    disconnected_cb=disconnected,
+                    reconnected_cb=reconnected,
+                    max_reconnect_attempts=-1,
+                    connect_timeout=max(1, round(self._timeout)),
+                    ping_interval=PING,
+                    pending_size=BUFFER,
+                    skip_subject_validation=True,  # names are checked, and what is answered to came from the server
+                    **self._options,
+                )
+        except BaseException:
+            await _forget(client)
+            raise
+        return client
+
+    async def _keep(self) -> None:
+        """Connect anew if the client has not, for long."""
+        lost: float | None = None
+        while True:
+            await asyncio.sleep(RENEW / 10)
+            if self._client.is_connected:
+                lost = None
+                continue
+            lost = monotonic() if lost is None else lost
+            if monotonic() - lost >= RENEW:
+                await self._renew()
+
+    async def _renew(self) -> None:
+        try:
+            client = await self._connected()
+            for subscription in self._subscriptions:
+                await subscription.begin(client)
+        except (NatsError, OSError, TimeoutError, ValueError) as error:
+            log.debug("NATS: %s", error)
+            return
+        before, self._client = self._client, client
+        self._watcher.reconnected()
+        await _forget(before)
 
     async def publish(
         self, subject: str, data: bytes, reply: str = "", headers: Mapping[str, str] | None = None
@@ -108,12 +172,10 @@ class _NatsConnection:
             except Exception:
                 log.exception("a message of NATS was not handled")
 
-        wanted: Any = call
-        client: Any = self._client
-        # No bounds of the client's own, beyond which it throws messages away: what comes was asked for.
-        return _NatsSubscription(
-            await client.subscribe(subject, cb=wanted, pending_msgs_limit=0, pending_bytes_limit=0)
-        )
+        subscription = _NatsSubscription(subject, call)
+        await subscription.begin(self._client)
+        self._subscriptions.append(subscription)
+        return subscription
 
     async def request(self, subject: str, data: bytes, timeout: float) -> Message:
         try:
@@ -137,6 +199,8 @@ class _NatsConnection:
             raise ConnectionError(str(error)) from error
 
     async def close(self) -> None:
+        if self._keeper is not None:
+            self._keeper.cancel()
         await _forget(self._client)
 
     def inbox(self) -> str:
