@@ -35,18 +35,11 @@ from workpool.errors import ItemAbandoned, PoolNotStarted, PoolStopped, QueueFul
 from workpool.pool import Pool
 from workpool.sources.decoding import Decode, Undecodable, decoding
 from workpool.sources.handing import hand_over, process_of, room_of
-from workpool.sources.jetstream.broker import (
-    NO_STREAM,
-    BrokerError,
-    checked_name,
-    ensure_consumer,
-    ensure_dead_letters,
-    nanoseconds,
-)
+from workpool.sources.jetstream.broker import NO_STREAM, BrokerError, checked_name, ensure_consumer, nanoseconds
 from workpool.sources.jetstream.connection import Connection, LoopThread, Message, Subscription, connect
 from workpool.sources.jetstream.counts import SourceStats
+from workpool.sources.jetstream.dead import DeadLetters, NotPut
 from workpool.sources.jetstream.delivery import ACK, IN_PROGRESS, TERM, Delivery, Identity, delivered, nak
-from workpool.sources.jetstream.publishing import Full, Letter, Publisher
 from workpool.sources.jetstream.pull import CONSUMER_GONE, EXPIRES, HEARTBEAT, Ask, Pull, Status
 
 __all__ = ["JetStreamSource"]
@@ -164,8 +157,7 @@ class JetStreamSource:
         self._tasks: set[asyncio.Task[None]] = set()
         self._connection: Connection | None = None
         self._subscription: Subscription | None = None
-        self._dead: Publisher | None = None
-        """Of the dead letters."""
+        self._dead: DeadLetters | None = None
         self._inbox = ""
         self._is_ensuring = False
 
@@ -285,7 +277,8 @@ class JetStreamSource:
                 ack_wait=self._ack_wait,
                 max_ack_pending=self._max_ack_pending,
             )
-            await self._have_dead_letters(self._connection)
+            if self._dead is None:
+                self._dead = await DeadLetters.open(self._connection, self.stream, self.consumer, self._dead_letter)
         except (BrokerError, ConnectionError, TimeoutError) as error:
             if insist and not (isinstance(error, BrokerError) and error.code == NO_STREAM):
                 raise
@@ -293,12 +286,6 @@ class JetStreamSource:
             return False
         self._be("pulling")
         return True
-
-    async def _have_dead_letters(self, connection: Connection) -> None:
-        subject = self._dead_letter or await ensure_dead_letters(connection, self.stream)
-        if self._dead is None:
-            self._dead = Publisher(connection, subject)
-            await self._dead.open()
 
     def _be(self, state: str) -> None:
         before, self._stats.state = self._stats.state, state
@@ -531,32 +518,14 @@ class JetStreamSource:
     async def _bury_it(self, delivery: Delivery, reason: str, text: str) -> None:
         assert self._connection is not None
         assert self._dead is not None
-        headers = {
-            "Workpool-Reason": reason,
-            "Workpool-Error": " ".join(text.split())[:1000],
-            "Workpool-Stream": self.stream,
-            "Workpool-Consumer": self.consumer,
-            "Workpool-Sequence": delivery.identity[0],
-            "Workpool-Deliveries": str(delivery.attempt),
-        }
-        kept = {name: value for name, value in (delivery.headers or {}).items() if not name.startswith("Nats-")}
-        identity = f"{self.stream}-{'-'.join(delivery.identity)}"
         try:
-            await self._dead.publish(Letter(delivery.data, identity, kept | headers), self._timeout)
-        except (Full, BrokerError, ConnectionError, TimeoutError, ValueError) as error:
-            log.error(
-                "pool %r: a message could not be put among the dead letters: %s", self._pool.name, one_line(error)
-            )
+            await self._dead.put(delivery, reason, text, self._timeout)
+        except NotPut as error:
+            log.error("pool %r: a message could not be put among the dead letters: %s", self._pool.name, error)
             self._stats.retried += 1
             answer = nak(AGAIN)
         else:
-            log.error(
-                "pool %r: message %s is dead (%s): %s",
-                self._pool.name,
-                delivery.identity[0],
-                reason,
-                headers["Workpool-Error"],
-            )
+            log.error("pool %r: message %s is dead (%s): %s", self._pool.name, delivery.identity[0], reason, text)
             self._stats.dead[reason] = self._stats.dead.get(reason, 0) + 1
             self._remember(delivery.identity)
             answer = TERM
