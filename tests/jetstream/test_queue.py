@@ -45,6 +45,13 @@ def test_many_at_once_are_each_accepted_or_handed_back(queue: JetStreamQueue[str
     assert queue.depth() == 3
 
 
+def test_an_item_that_json_cannot_say_is_seen_before_any_is_submitted(server: NatsServer, name: str) -> None:
+    with JetStreamQueue[object](server.url, name) as queue:
+        with pytest.raises(TypeError, match="cannot be said in JSON"):
+            queue.submit_many([1, object()])
+        assert queue.depth() == 0
+
+
 def test_more_than_may_be_under_way(server: NatsServer, name: str) -> None:
     with JetStreamQueue[int](server.url, name) as queue:
         assert queue.submit_many(range(10_000)) == Published(10_000, (), ())

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.jetstream.proxy import Proxy
-from workpool import Discard, Fifo, Invalid, Pool, Retry, Transient
+from workpool import Discard, Fatal, Fifo, Invalid, Pool, Retry, Transient
 from workpool.sources.jetstream import BrokerError, JetStreamQueue, JetStreamSource, NatsServer, client
 from workpool.sources.jetstream.broker import ask, dead_letters
 
@@ -223,6 +223,56 @@ def test_what_is_shed_is_delivered_again_and_dead_in_the_end(queue: JetStreamQue
         until(lambda: here.stats().dead == {"shed: deadline": 1})
         assert here.stats().retried == 2
     assert broker.dead() == [("late", "shed: deadline")]
+
+
+def of_no_use(_: int) -> float:
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("backoff", [of_no_use, lambda _: float("nan")])
+def test_a_backoff_that_is_wrong_holds_up_no_other_answer(queue: JetStreamQueue[str], backoff: Any) -> None:
+    late = Pool(Seen(), queue=Fifo(10, deadline=lambda item: -1.0 if item == "late" else None))
+    with late as pool, source(pool, queue, retry=Retry(attempts=2, backoff=backoff)) as here:
+        queue.submit_many(["late", "fine"])
+        until(lambda: here.stats().acknowledged == 1 and sum(here.stats().dead.values()) == 1)
+
+
+def test_what_is_to_come_never_is_put_off_as_far_as_can_be(queue: JetStreamQueue[str], broker: Broker) -> None:
+    with Pool(Seen(OSError())) as pool, source(pool, queue, retry=Retry(backoff=float("inf"), jitter="none")) as here:
+        queue.submit_many(["item", "another"])
+        until(lambda: (here.stats().retried, here.stats().acknowledged) == (1, 1))
+    assert queue.depth() == 1
+
+
+def test_what_stops_its_pool_is_no_dead_letter(queue: JetStreamQueue[str], broker: Broker) -> None:
+    """Nothing is wrong with it."""
+    pool = Pool(Seen(Fatal("no database")))
+    pool.start()
+    with source(pool, queue) as here:
+        queue.submit("item")
+        until(lambda: here.stats().retried == 1)
+    assert (here.stats().dead, queue.depth(), broker.dead()) == ({}, 1, [])
+
+
+def test_a_message_that_hangs_in_being_read_does_not_hold_up_the_stop(queue: JetStreamQueue[str]) -> None:
+    gate, reads = threading.Event(), threading.Event()
+
+    def decode(data: bytes) -> str:
+        reads.set()
+        gate.wait(SECONDS)
+        return data.decode()
+
+    with Pool(Seen()) as pool:
+        here = source(pool, queue, decode=decode)
+        here.start()
+        queue.submit("item")
+        assert reads.wait(SECONDS)
+        began = monotonic()
+        here.stop(0.2)
+        assert here.keep(monotonic()) == 1
+        assert monotonic() - began < SECONDS / 2
+        gate.set()
+        until(lambda: not any(each.name.startswith("workpool-source") for each in threading.enumerate()))
 
 
 def test_slow_work_is_delivered_once(queue: JetStreamQueue[str]) -> None:

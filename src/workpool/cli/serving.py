@@ -205,7 +205,10 @@ _servers: list[int] = []
 
 def _end_servers() -> None:
     for pid in _servers:
-        os.kill(pid, signal.SIGTERM)
+        try:
+            os.kill(pid, signal.SIGTERM)
+        except OSError:  # it has ended; whoever calls this is about to, and must
+            pass
 
 
 def _may_be_stuck(config: Config, stopped: Stopped) -> bool:

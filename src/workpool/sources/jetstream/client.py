@@ -26,6 +26,9 @@ PING: Final = 5
 RENEW: float = 10.0
 """Seconds without a connection after which another client takes the place of one that may have given up."""
 
+ENDS: Final = 5.0
+"""Seconds in which a client closes."""
+
 RECONNECT: Final = 0.1
 """Seconds between two attempts to reach a server that is gone."""
 
@@ -50,8 +53,9 @@ async def open_connection(
 
 async def _forget(client: Client) -> None:
     try:
-        await client.close()
-    except (NatsError, OSError, AttributeError):  # it never was open
+        async with asyncio.timeout(ENDS):
+            await client.close()
+    except (NatsError, OSError, AttributeError, TimeoutError):  # it never was open, or hangs
         pass
 
 
@@ -145,15 +149,23 @@ class _NatsConnection:
 
     async def _renew(self) -> None:
         try:
-            client = await self._connected()
-            for subscription in self._subscriptions:
-                await subscription.begin(client)
-        except (NatsError, OSError, TimeoutError, ValueError) as error:
+            client = await self._subscribed()
+        except Exception as error:  # whatever it is: it is tried again
             log.debug("NATS: %s", error)
             return
         before, self._client = self._client, client
         self._watcher.reconnected()
         await _forget(before)
+
+    async def _subscribed(self) -> Client:
+        client = await self._connected()
+        try:
+            for subscription in self._subscriptions:
+                await subscription.begin(client)
+        except BaseException:
+            await _forget(client)
+            raise
+        return client
 
     async def publish(
         self, subject: str, data: bytes, reply: str = "", headers: Mapping[str, str] | None = None

@@ -58,6 +58,12 @@ def delivered(message: Message, now: float) -> Delivery:
     return Delivery(identity, message.reply, int(parts[at]), message.data, message.headers, now)
 
 
+LONGEST: Final = 365 * 86_400.0
+"""Seconds: what is further off, "never" included, is no number of nanoseconds to the server."""
+
+
 def nak(seconds: float) -> bytes:
     """Deliver it again, in so many seconds."""
-    return b"-NAK" if seconds <= 0 else b"-NAK " + json.dumps({"delay": nanoseconds(seconds)}).encode()
+    if seconds <= 0:
+        return b"-NAK"
+    return b"-NAK " + json.dumps({"delay": nanoseconds(min(seconds, LONGEST))}).encode()

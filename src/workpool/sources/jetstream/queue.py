@@ -164,13 +164,14 @@ class JetStreamQueue(Generic[T]):
     def submit_many(self, items: Iterable[T]) -> Published[T]:
         """Submit all, without waiting for each; what became of them. Some may be accepted after one was refused.
 
-        Raises what `submit` does but for `QueueFull` and `PublishTimeout`; then some may have been accepted.
+        Raises what `submit` does but for `QueueFull` and `PublishTimeout`; then some may have been accepted, unless it
+        is that an item is nothing that JSON can say: that is seen before the first is submitted.
         """
-        return self._result(self._submit_many(list(items)))
+        return self._result(self._submit_many(*self._letters(items)))
 
     async def asubmit_many(self, items: Iterable[T]) -> Published[T]:
         """`submit_many`, for tasks."""
-        return await self._aresult(self._submit_many(list(items)))
+        return await self._aresult(self._submit_many(*self._letters(items)))
 
     def depth(self) -> int:
         """How many items are in the queue, those that are being worked on included. Asks the broker.
@@ -236,12 +237,12 @@ class JetStreamQueue(Generic[T]):
                 f"the broker did not say within {self._timeout:g} s whether queue {self.name!r} has the item"
             ) from None
 
-    async def _submit_many(self, items: list[T]) -> Published[T]:
+    async def _submit_many(self, items: list[T], sent: list[Letter]) -> Published[T]:
         outcomes: list[Exception | _Unknown | None] = [UNKNOWN] * len(items)
 
         def letters() -> Iterator[tuple[Letter, Settle]]:
-            for place, item in enumerate(items):
-                yield self._letter(item), _noting(outcomes, place)
+            for place, letter in enumerate(sent):
+                yield letter, _noting(outcomes, place)
 
         await self._open_publisher().publish_many(letters(), self._timeout)
         if error := next(
@@ -265,6 +266,10 @@ class JetStreamQueue(Generic[T]):
 
     def _refusal(self) -> QueueFull:
         return QueueFull(self.name, self.size, lambda: RETRY_AFTER)
+
+    def _letters(self, items: Iterable[T]) -> tuple[list[T], list[Letter]]:
+        kept = list(items)
+        return kept, [self._letter(item) for item in kept]
 
     def _letter(self, item: T) -> Letter:
         return Letter(_encoded(item), None if self._id is None else self._id(item))

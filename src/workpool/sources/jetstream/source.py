@@ -12,23 +12,13 @@ import json
 import logging
 from collections import OrderedDict, deque
 from collections.abc import Coroutine
+from dataclasses import replace
 from random import random
 from time import monotonic
 from typing import Any, Final
 
 from workpool._checked import checked_count, checked_limit
-from workpool._core.outcome import (
-    ATTEMPTS,
-    DEATHS,
-    Again,
-    Classify,
-    Dead,
-    Discarded,
-    Exponential,
-    Failures,
-    Retry,
-    Verdict,
-)
+from workpool._core.outcome import DEATHS, FATAL, Again, Classify, Discarded, Exponential, Failures, Retry
 from workpool._future import ItemFuture
 from workpool._named import one_line
 from workpool.errors import ItemAbandoned, PoolNotStarted, PoolStopped, QueueFull, Shed
@@ -64,6 +54,9 @@ ACKNOWLEDGE: Final = ACK, "acknowledged"
 REMEMBERED: Final = 10_000
 """Messages whose acknowledgement is repeated if they are delivered again, because the first was lost."""
 
+GRACE: Final = 0.5
+"""Seconds over the time in which its thread is to have done something, until that is taken for hanging."""
+
 ENDS: Final = 5.0
 """Seconds in which the broker has to answer when the source ends."""
 
@@ -82,7 +75,7 @@ class JetStreamSource:
     a leader that changes, a consumer or stream that is deleted and made again: it goes on when there is one.
 
     `stop` pulls no more and gives back at once what has not begun; `keep` waits for what runs, acknowledges it, and
-    closes the connection. Leaving a `with` block does both.
+    closes the connection. Leaving a `with` block does both, and waits for twice `ack_wait` at most.
 
     Args:
         pool: which others may submit to as well.
@@ -131,8 +124,9 @@ class JetStreamSource:
         self._pool = pool
         self._url = url
         self._decode = decode or decoding(process, getattr(process, "__qualname__", repr(process)))
-        self._retry = retry
         self._failures = Failures(retry, classify)
+        self._sheds = Failures(replace(retry, on=Shed), None)
+        """What was shed is tried again as often as what fails, whatever is to be tried again of that."""
         self._ack_wait = checked_limit("ack_wait", ack_wait) or 30.0
         self._max_deliver = checked_count("max_deliver", max_deliver, 20)
         self._max_ack_pending = checked_count("max_ack_pending", max_ack_pending, 20_000)
@@ -155,6 +149,7 @@ class JetStreamSource:
         self._stopping = False
         self._ended = False
         self._tasks: set[asyncio.Task[None]] = set()
+        self._running: asyncio.Task[None] | None = None
         self._connection: Connection | None = None
         self._subscription: Subscription | None = None
         self._dead: DeadLetters | None = None
@@ -184,20 +179,27 @@ class JetStreamSource:
         self._begun = True
         if self._connection is None or self._stopping:
             return
-        self._thread.submit(self._give_back("stopping", max(0.1, min(timeout, ENDS)))).result()
+        seconds = max(0.1, min(timeout, ENDS))
+        try:
+            self._thread.submit(self._give_back("stopping", seconds)).result(seconds + GRACE)
+        except TimeoutError:
+            log.error("the source of pool %r does not answer: it hangs in reading a message", self._pool.name)
 
     def keep(self, until: float) -> int:
-        """Wait for what runs until that time of the monotonic clock, answer it, and close the connection.
+        """Wait for what runs until that time of the monotonic clock, answer it, and close the connection, which may
+        take some seconds more if the server does not answer.
 
         How many messages are left without an answer: the broker delivers them again when `ack_wait` is over. Only after
         `stop`. Harmless before the start, and twice."""
         if self._connection is None:
             return 0
         try:
-            return self._thread.submit(self._close(until)).result()
+            return self._thread.submit(self._close(until)).result(max(0.0, until - monotonic()) + ENDS)
+        except TimeoutError:
+            return len(self._held)
         finally:
             self._connection = None
-            self._thread.stop(ENDS)
+            self._thread.stop(GRACE)
 
     def __enter__(self) -> JetStreamSource:
         self.start()
@@ -234,7 +236,7 @@ class JetStreamSource:
             await connection.close()
             self._stats.connected = False
             raise
-        self._begin(self._run(connection))
+        self._running = asyncio.ensure_future(self._run_or_close(connection))
 
     def disconnected(self) -> None:
         self._stats.connected = False
@@ -305,9 +307,17 @@ class JetStreamSource:
 
     # -- the loop ------------------------------------------------------------------------------
 
+    async def _run_or_close(self, connection: Connection) -> None:
+        try:
+            await self._run(connection)
+        except asyncio.CancelledError:  # the thread ends, and nobody else is left to close it
+            await connection.close()
+            raise
+
     async def _run(self, connection: Connection) -> None:
         looked = 0.0
-        while not self._ended:
+        while True:
+            ends = self._ended  # before the answers: what was known then is answered
             self._wake.clear()
             self._is_woken = False  # before the looks: what comes after them wakes it again
             try:
@@ -323,6 +333,8 @@ class JetStreamSource:
             except Exception:
                 log.exception("the source of pool %r goes on after an error of its own", self._pool.name)
                 await asyncio.sleep(LOOK)
+            if ends:
+                return
             try:
                 async with asyncio.timeout(ROOM if self._waiting else LOOK):
                     await self._wake.wait()
@@ -481,24 +493,18 @@ class JetStreamSource:
         return self._answer_to_failure(delivery, error)
 
     def _answer_to_failure(self, delivery: Delivery, error: BaseException) -> tuple[bytes, str] | None:
-        verdict = self._shed_again(delivery) if isinstance(error, Shed) else self._verdict(delivery, error)
+        failures = self._sheds if isinstance(error, Shed) else self._failures
+        verdict = failures.of(error, delivery.attempt, random())
         if isinstance(verdict, Again):
             return nak(verdict.seconds), "retried"
         if isinstance(verdict, Discarded):
             return ACKNOWLEDGE
+        if verdict.why == FATAL:  # nothing is wrong with the item, but with this service, which stops
+            return nak(AGAIN), "retried"
         self._bury(
             delivery, f"shed: {error.reason}" if isinstance(error, Shed) else DEATHS[verdict.why], one_line(error)
         )
         return None
-
-    def _verdict(self, delivery: Delivery, error: BaseException) -> Verdict:
-        return self._failures.of(error, delivery.attempt, random())
-
-    def _shed_again(self, delivery: Delivery) -> Verdict:
-        """What was shed is tried again as often as what fails, whatever is to be tried again of that."""
-        if delivery.attempt >= self._retry.attempts:
-            return Dead(ATTEMPTS)
-        return Again(self._retry.seconds(delivery.attempt, random()), counts=True)
 
     def _remember(self, identity: Identity) -> None:
         self._done[identity] = None
@@ -565,6 +571,8 @@ class JetStreamSource:
             await asyncio.sleep(0.005)
         self._ended = True
         self._notice()
+        if self._running is not None:
+            await asyncio.wait([self._running], timeout=ENDS)
         try:
             await connection.flush(max(0.1, min(ENDS, until - monotonic())))
         except (ConnectionError, TimeoutError) as error:
