@@ -86,7 +86,7 @@ class Proxy:
             return
         try:
             there, here = await asyncio.open_connection(*self._there)
-        except OSError:
+        except BaseException:  # there is no server, or the proxy ends
             writer.transport.abort()
             return
         both = {writer, here}

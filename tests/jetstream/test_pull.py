@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workpool.sources.jetstream.pull import CONSUMER_GONE, HEARTBEAT, Ask, Pull, Status
+from workpool.sources.jetstream.pull import HEARTBEAT, Ask, Pull, Status
 
 
 class Broker:
@@ -29,8 +29,8 @@ class Broker:
 
     def expire(self) -> None:
         if self.requests:
-            token, left = self.requests.pop(0)
-            self.pull.told(token, Status("408", "Request Timeout", left), self.now)
+            token, _ = self.requests.pop(0)
+            self.pull.told(token, Status("408", "Request Timeout"), self.now)
 
     def settle(self) -> None:
         if self.pull.held:
@@ -81,7 +81,7 @@ def test_a_request_is_renewed_at_half_and_not_before() -> None:
 def test_a_heartbeat_ends_nothing_and_silence_is_noticed() -> None:
     pull = Pull(10)
     pull.ask(0.0)
-    pull.told(1, Status("100", "Idle Heartbeat", None), 10.0)
+    pull.told(1, Status("100", "Idle Heartbeat"), 10.0)
     assert pull.asked == 10
     assert not pull.is_silent(10.0 + 2 * HEARTBEAT)
     assert pull.is_silent(10.0 + 3 * HEARTBEAT)
@@ -97,16 +97,16 @@ def test_a_source_that_asks_for_nothing_is_not_told_of_silence() -> None:
 def test_what_is_refused_is_not_asked_for_again_at_once() -> None:
     pull = Pull(10)
     pull.ask(0.0)
-    assert pull.told(1, Status("409", "Exceeded MaxWaiting", None), 1.0) == ""
+    assert pull.told(1, Status("409", "Exceeded MaxWaiting"), 1.0) is False
     assert pull.ask(1.1) is None
     assert pull.ask(2.0) == Ask(2, 10)
 
 
 def test_what_says_that_there_is_no_consumer() -> None:
-    for status in (Status("503", "", None), Status("409", "Consumer Deleted", None)):
+    for status in (Status("503", ""), Status("409", "Consumer Deleted")):
         pull = Pull(10)
         pull.ask(0.0)
-        assert pull.told(1, status, 1.0) == CONSUMER_GONE
+        assert pull.told(1, status, 1.0)
 
 
 def test_the_end_of_a_request_that_is_long_over_changes_nothing() -> None:
@@ -114,5 +114,5 @@ def test_the_end_of_a_request_that_is_long_over_changes_nothing() -> None:
     pull.ask(0.0)
     pull.forget(1.0)
     pull.ask(1.0)
-    assert pull.told(1, Status("408", "Request Timeout", 10), 2.0) == ""
+    assert pull.told(1, Status("408", "Request Timeout"), 2.0) is False
     assert pull.asked == 10

@@ -124,28 +124,21 @@ def test_what_is_kept_is_there_the_next_time(serve: Any, folder: Path) -> None:
     assert serving.stop() == 0
 
 
+def workpool(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "workpool", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=50)
+
+
 @pytest.mark.parametrize("options", [["--nats-folder", "x"], ["--nats-port", "4222"]])
 def test_options_of_a_server_that_is_not_there(folder: Path, options: list[str]) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "workpool", "serve", "pools.yaml", *options],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=50,
-    )
+    done = workpool(folder, "serve", "pools.yaml", *options)
     assert done.returncode == 2
     assert "are about the server of --with-nats" in done.stderr
 
 
 def test_without_a_server_it_does_not_start(folder: Path) -> None:
     (folder / "pools.yaml").write_text(CONFIG.replace("stream: orders", "stream: orders, url: 'nats://127.0.0.1:1'"))
-    done = subprocess.run(
-        [sys.executable, "-m", "workpool", "serve", "pools.yaml"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=50,
-    )
+    done = workpool(folder, "serve", "pools.yaml")
     assert (done.returncode, "Traceback" in done.stderr) == (2, False)
     assert "the service cannot start: no NATS server answers at nats://127.0.0.1:1" in done.stderr
 
@@ -176,24 +169,12 @@ def test_a_service_is_a_library_too(server: NatsServer, name: str, folder: Path,
 )
 def test_what_is_wrong_is_said(folder: Path, source: str, says: str) -> None:
     (folder / "pools.yaml").write_text(re.sub(r"source: .*", f"source: {source}", CONFIG))
-    done = subprocess.run(
-        [sys.executable, "-m", "workpool", "check", "pools.yaml"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=50,
-    )
+    done = workpool(folder, "check", "pools.yaml")
     assert done.returncode == 2
     assert done.stdout.count("\n") == 1
     assert re.match(r"pools\.yaml:6:\d+: worker_pools\.a\.source" + re.escape(says), done.stdout), done.stdout
 
 
 def test_what_is_right_is_said_too(folder: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "workpool", "check", "pools.yaml"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=50,
-    )
+    done = workpool(folder, "check", "pools.yaml")
     assert (done.returncode, "jetstream of stream orders" in done.stdout) == (0, True)

@@ -7,27 +7,19 @@ import logging
 import threading
 from base64 import b64decode
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from time import monotonic
 from typing import Any
 
 import pytest
 
 from tests.jetstream.proxy import Proxy
+from tests.jetstream.services import until
 from workpool import Discard, Fatal, Fifo, Invalid, Pool, Retry, Transient
 from workpool.sources.jetstream import BrokerError, JetStreamQueue, JetStreamSource, NatsServer, client
 from workpool.sources.jetstream.broker import ask, dead_letters
 
 SECONDS = 30.0
-
-
-def until(reached: Callable[[], bool]) -> None:
-    """Look again and again: for what tells nobody when it comes."""
-    end = monotonic() + SECONDS
-    pause = threading.Event()
-    while not reached():
-        assert monotonic() < end
-        pause.wait(0.005)
 
 
 class Broker:

@@ -20,7 +20,8 @@ from workpool.errors import PoolNotStarted, PoolStopped, QueueFull
 from workpool.pool import Pool
 from workpool.service.http import Answer, Handler, Limits, Refusal, Request, Response, as_json, encode
 from workpool.service.items import Reader
-from workpool.service.looking import is_paused, process_of, workers_of
+from workpool.service.looking import is_paused, workers_of
+from workpool.sources.handing import process_of
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry

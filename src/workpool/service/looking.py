@@ -1,4 +1,4 @@
-"""What a service sees of a pool that the pool itself tells nobody: its workers, its function, whether it is paused.
+"""What a service sees of a pool that the pool itself tells nobody: its workers, and whether it is paused.
 
 Rules: it only reads. It takes no lock: a worker may end its item while one looks, which then is shown once more.
 """
@@ -6,7 +6,6 @@ Rules: it only reads. It takes no lock: a worker may end its item while one look
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Callable
 from typing import Any, Final
 
 from workpool._control import ControlledQueue
@@ -14,7 +13,7 @@ from workpool._stopping import stack_of
 from workpool._worker import Worker, attempt_of
 from workpool.pool import Pool
 
-__all__ = ["is_paused", "process_of", "workers_of"]
+__all__ = ["is_paused", "workers_of"]
 
 SHOWN: Final = 200
 """Characters of an item, of which there may be a megabyte."""
@@ -26,10 +25,6 @@ _repr: Final = reprlib.Repr()
 """Stops early: not all of a long list is gone through to be cut."""
 _repr.maxstring = _repr.maxother = SHOWN
 _repr.maxdict = _repr.maxlist = _repr.maxtuple = _repr.maxset = 20
-
-
-def process_of(pool: Pool[Any, Any]) -> Callable[[Any], object]:
-    return pool._process  # pyright: ignore[reportPrivateUsage]
 
 
 def is_paused(pool: Pool[Any, Any]) -> bool:

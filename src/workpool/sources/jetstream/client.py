@@ -57,6 +57,15 @@ async def _forget(client: Client) -> None:
             await client.close()
     except (NatsError, OSError, AttributeError, TimeoutError):  # it never was open, or hangs
         pass
+    finally:
+        _close_transport(client)
+
+
+def _close_transport(client: Client) -> None:
+    """What an attempt to connect has opened, if it failed or was given up: nats-py leaves that open."""
+    transport: Any = getattr(client, "_transport", None)
+    if transport is not None:
+        transport.close()
 
 
 class _NatsSubscription:
@@ -113,9 +122,8 @@ class _NatsConnection:
         async def failed(error: Exception) -> None:
             # A server that is gone is such an error every tenth of a second; the watcher knows.
             log.debug("NATS: %s", error)
-            transport: Any = getattr(client, "_transport", None)
-            if transport is not None and not client.is_connected:
-                transport.close()  # of an attempt that failed, which nats-py leaves open
+            if not client.is_connected:
+                _close_transport(client)
 
         try:
             async with asyncio.timeout(self._timeout):

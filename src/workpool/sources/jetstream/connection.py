@@ -88,16 +88,23 @@ class LoopThread:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
-    def start(self) -> None:
-        """Raises RuntimeError if there are no more threads."""
+    def start(self, first: Coroutine[Any, Any, object], timeout: float) -> None:
+        """Run `first` there, and return when it is done. Raises what that does, and RuntimeError if there are no more
+        threads; then there is none, within `timeout` seconds."""
         loop = asyncio.new_event_loop()
         thread = threading.Thread(target=_run, args=(loop,), name=self._name, daemon=True)
         try:
             thread.start()
         except BaseException:
+            first.close()
             loop.close()
             raise
         self._loop, self._thread = loop, thread
+        try:
+            self.submit(first).result()
+        except BaseException:
+            self.stop(timeout)
+            raise
 
     def submit(self, work: Coroutine[Any, Any, R]) -> Future[R]:
         """Run it there; cancelled if the thread is stopped first. Raises RuntimeError if there is none."""

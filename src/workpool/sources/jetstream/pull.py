@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-__all__ = ["CONSUMER_GONE", "EXPIRES", "HEARTBEAT", "Ask", "Pull", "Status"]
+__all__ = ["EXPIRES", "HEARTBEAT", "Ask", "Pull", "Status"]
 
 EXPIRES: Final = 30.0
 """Seconds for which a request stands."""
@@ -23,9 +23,6 @@ MISSED: Final = 2.5
 
 BACKOFF: Final = 0.5
 """Seconds until the next request after one that was refused: whatever refuses it does not pass at once."""
-
-CONSUMER_GONE: Final = "consumer gone"
-"""Said of a status after which there may be no such consumer."""
 
 
 class Ask(NamedTuple):
@@ -42,8 +39,6 @@ class Status(NamedTuple):
 
     code: str
     description: str
-    pending: int | None
-    """How many messages of the request have not come, where that is said."""
 
 
 @dataclass
@@ -101,21 +96,21 @@ class Pull:
         """One that was held has met its fate."""
         self.held -= 1
 
-    def told(self, token: int, status: Status, now: float) -> str:
-        """A status has come for a request: `CONSUMER_GONE`, or "" if nothing is to be done."""
+    def told(self, token: int, status: Status, now: float) -> bool:
+        """A status has come for a request; True if there may be no such consumer."""
         self._heard = now
         if status.code == "100":
-            return ""
+            return False
         self._requests = [request for request in self._requests if request.token != token]
         self.asked = sum(request.left for request in self._requests)
         if status.code in {"404", "408"}:  # no messages, or its time is up
-            return ""
+            return False
         text = status.description.lower()
         if "batch completed" in text:
-            return ""
+            return False
         self._not_before = now + BACKOFF
         # No responders: there is no such consumer, or its leader is changing.
-        return CONSUMER_GONE if status.code == "503" or "deleted" in text or "not found" in text else ""
+        return status.code == "503" or "deleted" in text or "not found" in text
 
     def is_silent(self, now: float) -> bool:
         """Whether something is asked for of a server that does not even say that it has the request."""

@@ -111,12 +111,7 @@ class JetStreamQueue(Generic[T]):
         of that name that is another queue, RuntimeError if it was started before."""
         if self._connection is not None:
             raise RuntimeError(f"queue {self.name!r} is started already")
-        self._thread.start()
-        try:
-            self._thread.submit(self._open()).result()
-        except BaseException:
-            self._thread.stop(ENDS)
-            raise
+        self._thread.start(self._open(), ENDS)
 
     def close(self) -> None:
         """Send what is under way, and disconnect. Harmless before the start, and twice."""

@@ -30,7 +30,7 @@ from workpool.sources.jetstream.connection import Connection, LoopThread, Messag
 from workpool.sources.jetstream.counts import SourceStats
 from workpool.sources.jetstream.dead import DeadLetters, NotPut
 from workpool.sources.jetstream.delivery import ACK, IN_PROGRESS, TERM, Delivery, Identity, delivered, nak
-from workpool.sources.jetstream.pull import CONSUMER_GONE, EXPIRES, HEARTBEAT, Ask, Pull, Status
+from workpool.sources.jetstream.pull import EXPIRES, HEARTBEAT, Ask, Pull, Status
 
 __all__ = ["JetStreamSource"]
 
@@ -167,12 +167,7 @@ class JetStreamSource:
         if self._begun:
             raise RuntimeError("the source was started or stopped before, and starts only once")
         self._begun = True
-        self._thread.start()
-        try:
-            self._thread.submit(self._open()).result()
-        except BaseException:
-            self._thread.stop(ENDS)
-            raise
+        self._thread.start(self._open(), ENDS)
 
     def stop(self, timeout: float) -> None:
         """Pull no more, and give back what has not begun. What runs goes on. Harmless before the start, and twice."""
@@ -399,13 +394,11 @@ class JetStreamSource:
             self._notice()
 
     def _told(self, message: Message, code: str, now: float) -> None:
-        headers = message.headers or {}
-        pending = headers.get("Nats-Pending-Messages")
-        status = Status(code, headers.get("Description", ""), None if pending is None else int(pending))
+        status = Status(code, (message.headers or {}).get("Description", ""))
         token = message.subject[len(self._inbox) :]
         if code != "100":
             log.debug("the source of pool %r: status %s %s", self._pool.name, code, status.description)
-        if self._pull.told(int(token) if token.isdigit() else 0, status, now) == CONSUMER_GONE and not self._stopping:
+        if self._pull.told(int(token) if token.isdigit() else 0, status, now) and not self._stopping:
             self._ensure()
         self._notice()
 
