@@ -63,7 +63,7 @@ def succeeded_for(queue: ControlledQueue[Any], worker: Worker[Any], future: Item
     worker.tally.succeeded(seconds)
     if queue.learns:
         queue.learn(seconds)
-    if queue.settle(worker):
+    if queue.succeed(worker, future):
         future.set_result(result)
 
 

@@ -142,6 +142,7 @@ class Worker(Generic[T]):
         "name",
         "passed",
         "pending",
+        "settles_freely",
         "stack",
         "tally",
         "task",
@@ -172,6 +173,8 @@ class Worker(Generic[T]):
         self.fate = NONE
         """What became of its entry. Written by the worker without the lock, read when it comes."""
         self.pending = NONE
+        self.settles_freely = False
+        """It settles an item that has succeeded without the lock. Written by itself, before it takes the first."""
         self.leaving = False
         """It is to end now."""
         self.telling: ItemFuture[Any] | None = None

@@ -136,6 +136,7 @@ class Puppet:
         assert queue.enlist(self.worker)
         assert queue.arrive(self.worker, 0)
         self._takes = queue.takes(self.worker)
+        self.is_coming = False
 
     def _wake(self, _: None) -> None:
         self.wakes += 1
@@ -144,7 +145,9 @@ class Puppet:
         """Settle the item in hand, and take the next: that, or None."""
         self.wakes = 0
         self.worker.fate = fate
+        self.is_coming = True
         entry = next(self._takes, None)
+        self.is_coming = False
         return None if entry is None else entry[0]
 
 

@@ -19,8 +19,9 @@ from workpool import _stopping as stopping
 from workpool._clock import SYSTEM, Clock, Parker, park
 from workpool._control import ControlledQueue
 from workpool._future import ItemFuture
+from workpool._interpreter import GIL
 from workpool._state import Waiter
-from workpool._worker import SUCCEEDED
+from workpool._worker import SUCCEEDED, TELLING
 from workpool.testing import Leash, ManualClock
 
 pytestmark = pytest.mark.usefixtures("quiet")
@@ -264,9 +265,26 @@ def lying_line(stage: Stage, event: Callable[[], object], before: bool) -> None:
     lane.pop = Liar(lane.pop, event, before=before)
 
 
-def test_a_finalizer_that_withdraws_the_item_in_the_workers_very_hand_wins() -> None:
+@pytest.mark.skipif(not GIL, reason="every step takes the lock here")
+def test_a_finalizer_that_withdraws_the_item_in_the_workers_very_hand_comes_too_late() -> None:
     stage = Stage(size=3)
     puppet = Puppet(stage.queue)
+    puppet.worker.at = 0.0
+    future = stage.call("taken")
+    stage.call("next")
+    answers: list[bool] = []
+    lying_line(stage, lambda: answers.append(future.cancel()), before=True)
+    assert puppet.comes() == "taken"
+    assert (answers, future.cancelled()) == ([False], False)
+    assert stage.room() == 2
+    assert stage.balanced()
+
+
+def test_a_finalizer_that_withdraws_the_item_that_a_worker_takes_under_the_lock_wins() -> None:
+    stage = Stage(size=3)
+    puppet = Puppet(stage.queue)
+    puppet.worker.pending = TELLING  # one whose loop was interrupted begins anew with that
+    stage.queue._telling += 1
     future = stage.call("withdrawn")
     stage.call("next")
     lying_line(stage, future.cancel, before=False)

@@ -18,10 +18,12 @@ import pytest
 
 from tests.core.kit import Puppet, Stage, at_each_call, in_thread, together
 from workpool import AdaptiveLifo, Discipline, Fifo, Lanes, Pool, QueueFull
+from workpool._fate import succeeded_for
+from workpool._future import Place
 from workpool._interpreter import GIL
 from workpool._ordering import OrderingQueue
 from workpool._queue import BoundedQueue
-from workpool._worker import SUCCEEDED, Entry
+from workpool._worker import NONE, SUCCEEDED, TELLING, Entry
 
 pytestmark = [pytest.mark.usefixtures("quiet"), pytest.mark.skipif(not GIL, reason="every step takes the lock here")]
 
@@ -65,12 +67,29 @@ class Scene(Stage):
             self.items.append(item)
 
     def takes(self) -> None:
-        """The busy worker comes for the next item, if it can without the lock, which somebody else has."""
+        """The busy worker ends what it has and comes for the next, if it can without the lock, which somebody else has.
+
+        Of a call it first says that it is done, as every worker does: that, too, without the lock."""
         queue, worker = self.queue, self.busy.worker
         lane = queue._lane if queue._choose is None else queue._choose(0.0)
         waiting = lane.waiting
-        if waiting and not (worker.pending or queue._detour or lane.waiters) and waiting[lane.first][2] is None:
-            self.taken += filter(None, [self.busy.comes(SUCCEEDED)])
+        if not waiting or worker.pending not in (NONE, TELLING) or queue._detour or lane.waiters:
+            return
+        if self.busy.is_coming:  # it is what this interrupts
+            return
+        future = waiting[lane.first][2]
+        if future is None or future.place is Place.QUEUED:
+            self.taken += filter(None, [self.busy.comes(self.ends())])
+
+    def ends(self) -> int:
+        """The fate of what the busy worker has in hand, when it comes."""
+        worker = self.busy.worker
+        future = None if worker.entry is None else worker.entry[2]
+        if future is None:
+            return NONE if worker.entry is None else SUCCEEDED
+        future.set_running_or_notify_cancel()
+        succeeded_for(self.queue, worker, future, "result")
+        return NONE
 
     def is_whole(self) -> None:
         """The ledger balances, the slots add up, and each item that was accepted is in one place."""
@@ -82,8 +101,11 @@ class Scene(Stage):
         cancelled = [
             name
             for name, future in zip(self.names, self.futures, strict=True)
-            if future.cancelled() or (queue.handed_back and name not in self.taken)
+            if name not in self.taken and (future.cancelled() or queue.handed_back)
         ]
+        assert not any(
+            future.cancelled() for name, future in zip(self.names, self.futures, strict=True) if name in self.taken
+        )
         found = ["running", *self.taken, *self.queued(), *handed_back, *cancelled, *self.dropped]
         assert sum(stats.shed.values()) == len(self.dropped)
         assert sorted(map(str, found)) == sorted(self.items)
@@ -123,6 +145,14 @@ def wait_for_room(scene: Scene) -> None:
     except QueueFull:
         return
     scene.items.append("late")
+
+
+class InHand(Scene):
+    """The busy worker has a call in hand."""
+
+    def __init__(self, *queued: str, calls: tuple[str, ...]) -> None:
+        super().__init__(*queued, calls=calls)
+        self.takes()
 
 
 def give_up(scene: Scene) -> None:
@@ -168,6 +198,31 @@ def test_a_worker_that_takes_an_item_after_any_call_leaves_the_queue_whole(actio
     queued = ("first", "fourth", "fifth") if full else ("first",)
     for scene in at_each_call(make(*queued, calls=("second", "third"), rule=rule), STEERING[action], Scene.takes):
         scene.is_whole()
+
+
+@pytest.mark.parametrize("queued", [(), ("fourth",)], ids=["alone", "and more"])
+@pytest.mark.parametrize("action", [name for name in STEERING if name != "wait for room"])
+def test_a_worker_that_ends_a_call_after_any_call_leaves_the_queue_whole(action: str, queued: tuple[str, ...]) -> None:
+    def start() -> InHand:
+        scene = InHand(calls=("second", "third"))
+        for item in queued:
+            scene.submits(item)
+        return scene
+
+    for scene in at_each_call(start, STEERING[action], ends_and_takes):
+        given_up = action in ("give up", "abandon")
+        if not (given_up or scene.futures[0].done()):  # the action made fewer calls than that
+            ends_and_takes(scene)
+        assert given_up or scene.futures[0].result(0) == "result"
+        scene.is_whole()
+
+
+def ends_and_takes(scene: Scene) -> None:
+    before = scene.queue.ledger.running
+    fate = scene.ends()
+    assert (scene.busy.worker.pending == TELLING) == (scene.queue.ledger.running < before)
+    if fate == NONE:
+        scene.takes()
 
 
 def interrupt(_: Scene) -> None:
@@ -300,7 +355,7 @@ def step(function: object, first: str, last: str) -> list[str]:
     assert isinstance(function, FunctionType)
     lines, at = inspect.getsourcelines(function)
     start = next(at + number for number, line in enumerate(lines) if first in line)
-    end = next(at + number for number, line in enumerate(lines) if last in line)
+    end = next(at + number for number, line in enumerate(lines) if last in line and at + number >= start)
     found: list[str] = []
     now = 0
     for instruction in dis.get_instructions(function):
@@ -317,6 +372,8 @@ def step(function: object, first: str, last: str) -> list[str]:
     [
         (BoundedQueue.offer, "if GIL", "push(entry)"),
         (BoundedQueue.takes, "if alone", "pop()"),
+        (BoundedQueue.takes, "calls\n", "pop()"),
+        (BoundedQueue.succeed, "if worker.settles_freely", "return self.settle"),
         (OrderingQueue._take_free, "waiting = lane.waiting", "pop()"),
     ],
 )

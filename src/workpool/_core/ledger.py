@@ -106,7 +106,7 @@ class Tally:
 
     def succeeded(self, seconds: float) -> None:
         """Record a run that succeeded. (The loop for items without a future writes it out.)"""
-        self.success[bisect_left(BOUNDS, seconds)] += 1
+        self.success[0 if seconds <= BOUNDS[0] else bisect_left(BOUNDS, seconds)] += 1  # most need no search
         self.success_sum += seconds
 
     def failed(self, seconds: float) -> None:
