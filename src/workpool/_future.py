@@ -27,6 +27,11 @@ class Place(Enum):
     WITHDRAWN = "withdrawn"
 
 
+# Loading a member of an enum may be a call, on 3.11.
+QUEUED: Final = Place.QUEUED
+TAKEN: Final = Place.TAKEN
+WITHDRAWN: Final = Place.WITHDRAWN
+
 DONE: Final = frozenset({"CANCELLED", "CANCELLED_AND_NOTIFIED", "FINISHED"})
 DONE_UNLESS_ASKED: Final = ("FINISHED", "RUNNING")
 
@@ -51,7 +56,7 @@ class ItemFuture(Future[R]):
     of waiters) is given it then. With the GIL, a future that nobody has asked for those is done by a store.
     """
 
-    place = Place.QUEUED
+    place = QUEUED
     _state = "PENDING"
     _exception: BaseException | None = None
     _asked = False
@@ -83,7 +88,7 @@ class ItemFuture(Future[R]):
 
     def set_running_or_notify_cancel(self) -> bool:
         """The worker has it, so that nobody can cancel it any more."""
-        if GIL and self._state == "PENDING" and self.place is Place.TAKEN:
+        if GIL and self._state == "PENDING" and self.place is TAKEN:
             self._state = "RUNNING"
             return True
         return super().set_running_or_notify_cancel()
@@ -170,7 +175,7 @@ class ItemFuture(Future[R]):
     def _take_back(self) -> bool:
         """Whether no worker has it. (One that has may give it back the moment after, to be tried again.)"""
         is_ours = self._home.withdraw(self)
-        if self.place is Place.WITHDRAWN:
+        if self.place is WITHDRAWN:
             self.tell_cancelled()
         return is_ours
 

@@ -31,7 +31,7 @@ class Proxy:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.cut()
+        self.cut(accepts=False)
         self._call(self._server.close)
         self._run(self._ended())
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -39,6 +39,8 @@ class Proxy:
         self._loop.close()
 
     async def _ended(self) -> None:
+        for _ in range(10):  # who has just connected is let go first: cancelled before that, it would stay open
+            await asyncio.sleep(0)
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
             task.cancel()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from typing import Any, Final
 
@@ -68,6 +68,16 @@ def _close_transport(client: Client) -> None:
         transport.close()
 
 
+class _Client(Client):
+    """A client that, before it tries to connect again, closes what the last attempt opened: nats-py leaves that open
+    where a server went away before all of it was said."""
+
+    async def _connect_to_server(self, *args: Any, **more: Any) -> None:
+        _close_transport(self)
+        connect: Any = super()._connect_to_server
+        await connect(*args, **more)
+
+
 class _NatsSubscription:
     def __init__(self, subject: str, handle: Any) -> None:
         self._subject = subject
@@ -99,7 +109,7 @@ class _NatsConnection:
         self._watcher = watcher
         self._options = options
         self._timeout = timeout
-        self._client = Client()
+        self._client: Client = _Client()
         self._subscriptions: list[_NatsSubscription] = []
         self._keeper: asyncio.Task[None] | None = None
 
@@ -109,7 +119,7 @@ class _NatsConnection:
         self._keeper = asyncio.ensure_future(self._keep())
 
     async def _connected(self) -> Client:
-        client = Client()
+        client = _Client()
 
         async def disconnected() -> None:
             if client is self._client:
@@ -184,6 +194,18 @@ class _NatsConnection:
             raise ValueError(f"{len(data)} bytes are more than the server takes at once") from None
         except NatsError as error:
             raise ConnectionError(str(error)) from error
+
+    async def publish_to(self, subjects: Sequence[str], data: bytes) -> None:
+        # nats-py has no call for many, and one for each costs a third of a message's whole way. What it sends commands
+        # with is private: where that is missing, each is published by itself.
+        client = self._client
+        send: Any = getattr(client, "_send_command", None)
+        if len(subjects) > 1 and send is not None and client.is_connected and not client.is_draining:
+            end = f" {len(data)}\r\n{data.decode()}\r\n"
+            await send("".join([f"PUB {subject}{end}" for subject in subjects[:-1]]).encode())
+            subjects = subjects[-1:]  # which has all of it sent
+        for subject in subjects:
+            await self.publish(subject, data)
 
     async def subscribe(self, subject: str, handle: Callable[[Message], None]) -> Subscription:
         async def call(message: Message) -> None:

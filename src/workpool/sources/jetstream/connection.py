@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, Final, Protocol, TypeVar
 
@@ -51,6 +51,9 @@ class Connection(Protocol):
         self, subject: str, data: bytes, reply: str = "", headers: Mapping[str, str] | None = None
     ) -> None:
         """Send it, soon. Raises ConnectionError if there is no connection, and no room to keep it until there is."""
+
+    async def publish_to(self, subjects: Sequence[str], data: bytes) -> None:
+        """The same to each of many subjects. Raises what `publish` does: then it may have been sent to some."""
 
     async def subscribe(self, subject: str, handle: Callable[[Message], None]) -> Subscription: ...
 

@@ -45,11 +45,11 @@ class DeadLetters:
             "Workpool-Error": " ".join(text.split())[:TOLD],
             "Workpool-Stream": self._stream,
             "Workpool-Consumer": self._consumer,
-            "Workpool-Sequence": delivery.identity[0],
+            "Workpool-Sequence": delivery.sequence,
             "Workpool-Deliveries": str(delivery.attempt),
         }
         kept = {name: value for name, value in (delivery.headers or {}).items() if not name.startswith("Nats-")}
-        identity = f"{self._stream}-{'-'.join(delivery.identity)}"
+        identity = f"{self._stream}-{delivery.identity}"
         try:
             await self._publisher.publish(Letter(delivery.data, identity, kept | about), timeout)
         except (Full, BrokerError, ConnectionError, TimeoutError, ValueError) as error:

@@ -92,9 +92,9 @@ class Pull:
             if oldest.left <= 0:
                 del self._requests[0]
 
-    def settled(self) -> None:
-        """One that was held has met its fate."""
-        self.held -= 1
+    def settled(self, count: int = 1) -> None:
+        """So many that were held have met their fates."""
+        self.held -= count
 
     def told(self, token: int, status: Status, now: float) -> bool:
         """A status has come for a request; True if there may be no such consumer."""

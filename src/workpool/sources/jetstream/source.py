@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Coroutine
 from dataclasses import replace
 from random import random
@@ -19,17 +19,16 @@ from typing import Any, Final
 
 from workpool._checked import checked_count, checked_limit
 from workpool._core.outcome import DEATHS, FATAL, Again, Classify, Discarded, Exponential, Failures, Retry
-from workpool._future import ItemFuture
 from workpool._named import one_line
 from workpool.errors import ItemAbandoned, PoolNotStarted, PoolStopped, QueueFull, Shed
 from workpool.pool import Pool
 from workpool.sources.decoding import Decode, Undecodable, decoding
-from workpool.sources.handing import hand_over, process_of, room_of
+from workpool.sources.handing import hand_over, home_of, process_of, room_of
 from workpool.sources.jetstream.broker import NO_STREAM, BrokerError, checked_name, ensure_consumer, nanoseconds
 from workpool.sources.jetstream.connection import Connection, LoopThread, Message, Subscription, connect
 from workpool.sources.jetstream.counts import SourceStats
 from workpool.sources.jetstream.dead import DeadLetters, NotPut
-from workpool.sources.jetstream.delivery import ACK, IN_PROGRESS, TERM, Delivery, Identity, delivered, nak
+from workpool.sources.jetstream.delivery import ACK, IN_PROGRESS, TERM, Delivery, nak
 from workpool.sources.jetstream.pull import EXPIRES, HEARTBEAT, Ask, Pull, Status
 
 __all__ = ["JetStreamSource"]
@@ -50,6 +49,9 @@ ENSURE: Final = 1.0
 """Seconds after which it is seen again whether there is a consumer."""
 
 ACKNOWLEDGE: Final = ACK, "acknowledged"
+
+AT_ONCE: Final = 256
+"""Acknowledgements that are sent at once, before others have their turn in the loop."""
 
 REMEMBERED: Final = 10_000
 """Messages whose acknowledgement is repeated if they are delivered again, because the first was lost."""
@@ -122,6 +124,7 @@ class JetStreamSource:
         self.stream = checked_name("stream", stream)
         self.consumer = checked_name("consumer", consumer)
         self._pool = pool
+        self._home = home_of(pool)
         self._url = url
         self._decode = decode or decoding(process, getattr(process, "__qualname__", repr(process)))
         self._failures = Failures(retry, classify)
@@ -137,13 +140,16 @@ class JetStreamSource:
         self._begun = False
         self._stats = SourceStats()
         self._pull = Pull(room_of(pool))
-        self._held: dict[Identity, Delivery] = {}
+        self._held: dict[str, Delivery] = {}
         self._waiting: deque[Delivery] = deque()
         """Those for which the pool had no room, because others submit to it."""
-        self._done: OrderedDict[Identity, None] = OrderedDict()
+        self._done: set[str] = set()
         """Those that were acknowledged last."""
+        self._in_order: deque[str] = deque()
+        """The same, the first that was first."""
         self._settled: deque[Delivery] = deque()
         """Those whose fate is known. Whoever settles an item adds, the loop takes out."""
+        self._tell = self._note  # made once: made for each message, it is one object more to go through
         self._is_woken = False
         self._wake = asyncio.Event()
         self._stopping = False
@@ -369,7 +375,7 @@ class JetStreamSource:
             self._told(message, code, now)
             return
         try:
-            delivery = delivered(message, now)
+            delivery = Delivery(self._home, self._tell, message, now)
         except ValueError as error:
             log.warning("the source of pool %r: %s", self._pool.name, error)
             return
@@ -377,21 +383,20 @@ class JetStreamSource:
         self._stats.delivered += 1
         if delivery.attempt > 1:
             self._stats.redelivered += 1
-        if (known := self._held.get(delivery.identity)) is not None:  # its time was over, or its answer is under way
+        identity = delivery.identity
+        known = self._held.setdefault(identity, delivery)
+        if known is not delivery:  # its time was over, or its answer is under way
             known.reply, known.extended = delivery.reply, now
             self._pull.settled()
             self._stats.repeated += 1
-            return
-        self._held[delivery.identity] = delivery
-        if delivery.identity in self._done:  # its acknowledgement was lost
-            self._settled.append(delivery)
-            self._notice()
+            self._notice()  # there may be room to ask for more
+        elif identity in self._done:  # its acknowledgement was lost
+            delivery.is_repeated = True
+            self._note(delivery)
         elif self._stopping:
             self._give_back_one(delivery)
         else:
             self._take(delivery)
-        if self._pull.is_due:
-            self._notice()
 
     def _told(self, message: Message, code: str, now: float) -> None:
         status = Status(code, (message.headers or {}).get("Description", ""))
@@ -407,18 +412,20 @@ class JetStreamSource:
             self._bury(delivery, "deliveries", f"it was delivered {delivery.attempt - 1} times, and is not done")
             return
         try:
-            delivery.item = self._decode(delivery.data)
+            item = self._decode(delivery.data)
         except Undecodable as error:
             self._bury(delivery, "undecodable", str(error))
         except Exception as error:
             self._bury(delivery, "undecodable", one_line(error))
         else:
-            self._hand_over(delivery)
+            self._hand_over(delivery, item)
 
-    def _hand_over(self, delivery: Delivery) -> None:
+    def _hand_over(self, delivery: Delivery, item: Any) -> None:
         try:
-            delivery.future = hand_over(self._pool, delivery.item, self._note, delivery)
+            hand_over(self._pool, item, delivery)
+            delivery.is_handed_over = True
         except (QueueFull, PoolNotStarted):
+            delivery.item = item
             self._waiting.append(delivery)
         except PoolStopped:
             self._give_back_one(delivery)
@@ -432,7 +439,8 @@ class JetStreamSource:
         """Hand over what found no room, as long as there is some."""
         for _ in range(len(self._waiting)):
             before = len(self._waiting)
-            self._hand_over(self._waiting.popleft())
+            first = self._waiting.popleft()
+            self._hand_over(first, first.item)
             if len(self._waiting) == before:  # it is back, behind those that came after it
                 self._waiting.rotate(1)
                 return
@@ -440,26 +448,22 @@ class JetStreamSource:
     def _note(self, delivery: Delivery) -> None:
         """An item has met its fate, in whatever thread."""
         self._settled.append(delivery)
-        self._notice()
+        if not self._is_woken:
+            self._notice()
 
     # -- a fate is known -----------------------------------------------------------------------
 
     async def _answer(self, connection: Connection) -> None:
         settled, counts = self._settled, self._stats
         while settled:
+            if succeeded := self._succeeded():
+                await self._acknowledge(connection, succeeded)
+                continue
             delivery = settled[0]
             if self._held.get(delivery.identity) is not delivery:  # it was answered
                 settled.popleft()
                 continue
-            future = delivery.future
-            if future is not None and future.has_succeeded:  # as most have: in one frame
-                await connection.publish(delivery.reply, ACK)
-                settled.popleft()
-                self._remember(delivery.identity)
-                counts.acknowledged += 1
-                self._forget(delivery)
-                continue
-            found = self._answer_to(delivery, future)
+            found = self._answer_to(delivery)
             if found is None:
                 settled.popleft()
                 continue
@@ -472,17 +476,42 @@ class JetStreamSource:
             setattr(counts, count, getattr(counts, count) + 1)
             self._forget(delivery)
 
-    def _answer_to(self, delivery: Delivery, future: ItemFuture[Any] | None) -> tuple[bytes, str] | None:
+    def _succeeded(self) -> list[Delivery]:
+        """Take out what has succeeded, as most have, up to the first that has not."""
+        settled, held = self._settled, self._held
+        succeeded: list[Delivery] = []
+        while settled and len(succeeded) < AT_ONCE:
+            delivery = settled[0]
+            if not delivery.has_succeeded or held.get(delivery.identity) is not delivery:
+                break
+            succeeded.append(settled.popleft())
+        return succeeded
+
+    async def _acknowledge(self, connection: Connection, succeeded: list[Delivery]) -> None:
+        try:
+            await connection.publish_to([delivery.reply for delivery in succeeded], ACK)
+        except BaseException:  # they come again
+            self._settled.extendleft(reversed(succeeded))
+            raise
+        held, remember = self._held, self._remember
+        for delivery in succeeded:
+            remember(delivery.identity)
+            del held[delivery.identity]
+        self._pull.settled(len(succeeded))
+        self._stats.acknowledged += len(succeeded)
+
+    def _answer_to(self, delivery: Delivery) -> tuple[bytes, str] | None:
         """What the broker is to be told (nothing, if that is empty), and what counts it; None: that comes later."""
-        if delivery.is_given_back or (future is not None and future.cancelled()):
-            return nak(0.0), "given_back"
-        error = None if future is None else future.exception()
-        if error is None:  # it was done before
+        if delivery.is_repeated:
             return ACK, "repeated"
-        if future is not None and future.is_discarded:
+        if delivery.is_given_back or delivery.cancelled():
+            return nak(0.0), "given_back"
+        if delivery.is_discarded:
             return ACKNOWLEDGE
+        error = delivery.exception()
         if isinstance(error, ItemAbandoned):  # it may still run here: not at the same time somewhere else
             return b"", "left"
+        assert error is not None  # what has succeeded is answered elsewhere
         return self._answer_to_failure(delivery, error)
 
     def _answer_to_failure(self, delivery: Delivery, error: BaseException) -> tuple[bytes, str] | None:
@@ -499,10 +528,13 @@ class JetStreamSource:
         )
         return None
 
-    def _remember(self, identity: Identity) -> None:
-        self._done[identity] = None
-        if len(self._done) > REMEMBERED:
-            self._done.popitem(last=False)
+    def _remember(self, identity: str) -> None:
+        if identity in self._done:
+            return
+        self._done.add(identity)
+        self._in_order.append(identity)
+        if len(self._in_order) > REMEMBERED:
+            self._done.remove(self._in_order.popleft())
 
     def _forget(self, delivery: Delivery) -> None:
         del self._held[delivery.identity]
@@ -524,7 +556,7 @@ class JetStreamSource:
             self._stats.retried += 1
             answer = nak(AGAIN)
         else:
-            log.error("pool %r: message %s is dead (%s): %s", self._pool.name, delivery.identity[0], reason, text)
+            log.error("pool %r: message %s is dead (%s): %s", self._pool.name, delivery.sequence, reason, text)
             self._stats.dead[reason] = self._stats.dead.get(reason, 0) + 1
             self._remember(delivery.identity)
             answer = TERM
@@ -539,8 +571,7 @@ class JetStreamSource:
 
     def _give_back_one(self, delivery: Delivery) -> None:
         delivery.is_given_back = True
-        self._settled.append(delivery)
-        self._notice()
+        self._note(delivery)
 
     async def _give_back(self, state: str, timeout: float) -> None:
         """Pull no more, and hand back what has not begun."""
@@ -551,8 +582,8 @@ class JetStreamSource:
         while self._waiting:
             self._give_back_one(self._waiting.popleft())
         for delivery in list(self._held.values()):
-            if delivery.future is not None:
-                delivery.future.cancel()
+            if delivery.is_handed_over:
+                delivery.cancel()
         self._stats.state = state
         self._notice()
 
