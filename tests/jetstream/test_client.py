@@ -9,7 +9,7 @@ import pytest
 
 from workpool.sources.jetstream import JetStreamQueue, NatsServer
 from workpool.sources.jetstream.client import _NatsConnection
-from workpool.sources.jetstream.connection import connect
+from workpool.sources.jetstream.connection import Message, connect
 
 SECONDS = 10.0
 
@@ -61,6 +61,40 @@ def test_many_that_are_sent_at_once_all_come(server: NatsServer, count: int) -> 
             await connection.close()
 
     assert len(asyncio.run(send_and_receive())) == count
+
+
+@pytest.mark.parametrize("is_direct", [True, False])
+def test_what_comes_is_handled_in_its_order_with_headers_or_without(
+    server: NatsServer, is_direct: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def receive() -> None:
+        connection: Any = await connect(server.url, "order", Watcher(), timeout=SECONDS, credentials=None)
+        try:
+            inbox = connection.inbox()
+            came: list[tuple[bytes, Any]] = []
+
+            def handle(message: Message) -> None:
+                came.append((message.data, message.headers))
+                if message.data == b"7":
+                    raise ValueError("of whoever handles it")
+
+            subscription = await connection.subscribe(inbox, handle)
+            assert len(connection._client.direct) == 1  # else nats-py has renamed what is private
+            if not is_direct:
+                connection._client.direct.clear()
+            for number in range(1000):
+                headers = {"Number": str(number)} if number % 3 == 0 else None
+                await connection.publish(inbox, str(number).encode(), headers=headers)
+            await connection.flush(SECONDS)
+            await subscription.drain(SECONDS)
+            assert [data for data, _ in came] == [str(number).encode() for number in range(1000)]
+            assert [headers for _, headers in came][:4] == [{"Number": "0"}, None, None, {"Number": "3"}]
+            assert connection._client.stats["in_msgs"] == 1000
+        finally:
+            await connection.close()
+
+    asyncio.run(receive())
+    assert "not handled" in caplog.text
 
 
 def test_the_client_that_is_installed_sends_many_at_once(server: NatsServer, name: str) -> None:
