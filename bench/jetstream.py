@@ -27,7 +27,7 @@ from workpool.sources.jetstream import JetStreamQueue, JetStreamSource, NatsServ
 ITEMS: Final = 60_000
 FETCHED: Final = 10_000
 QUEUED: Final = 2_000
-ROUNDS: Final = 3
+ROUNDS: Final = 5
 REFUSALS: Final = 1_000
 PACE: Final = 0.001
 """Seconds between two items whose way is timed."""
@@ -41,6 +41,13 @@ def jetstream_section(table: Table) -> None:
         )
         fetched = max(rival("fetch", server.url, FETCHED, 50) for _ in range(ROUNDS))
         table.at_least("JetStream: workpool / fetch(100)", f"{ours:.0f}/s / {fetched:.0f}/s", ours / fetched, 2)
+        alone = max(rival("standing", server.url, ITEMS, 50) for _ in range(ROUNDS))
+        table.at_least(
+            "JetStream: workpool / a standing pull that acknowledges, without a pool",
+            f"{ours:.0f}/s / {alone:.0f}/s",
+            ours / alone,
+            0.5,
+        )
         against_queues(table, ours, server.url)
         sent = max(published(server.url) for _ in range(ROUNDS))
         table.at_least("JetStream, published pipelined: over 25,000/s", f"{sent:.0f}/s", sent / 25_000, 1)
@@ -54,7 +61,7 @@ def jetstream_section(table: Table) -> None:
 
 def worked_off(url: str) -> float:
     """Items a second, from the start of a source to the last acknowledgement."""
-    with JetStreamQueue[str](url, "bench", size=ITEMS) as queue, Pool(nothing, workers=2, queue_size=10_000) as pool:
+    with JetStreamQueue[str](url, "bench", size=ITEMS) as queue, Pool(nothing, workers=1, queue_size=10_000) as pool:
         assert queue.submit_many([ITEM] * ITEMS).accepted == ITEMS
         with JetStreamSource(pool, url, "bench", max_ack_pending=20_000) as source:
             began = time.perf_counter()
@@ -121,7 +128,7 @@ def against_queues(table: Table, ours: float, nats: str) -> None:
 
 def rival(name: str, url: str, items: int, timeout: float) -> float:
     """Items a second."""
-    if name == "fetch":
+    if name in {"fetch", "standing"}:
         with JetStreamQueue[str](url, "orders") as queue:
             queue.submit_many([ITEM] * items)
     command = [sys.executable, "-m", "bench.queued", name, url, str(items)]

@@ -42,11 +42,36 @@ async def fetch(url: str, items: int, watch: Watch) -> None:
 
     client = await nats.connect(url)
     stream = client.jetstream()
-    subscription = await stream.pull_subscribe("orders", "fetch", stream="orders")
+    subscription = await consumer_of(stream)
     while not watch.done.is_set():
         for message in await subscription.fetch(100, timeout=30):
             watch()
             await message.ack()
+    await client.close()
+
+
+async def consumer_of(stream: Any) -> Any:
+    config = import_module("nats.js.api").ConsumerConfig(max_ack_pending=20_000)
+    return await stream.pull_subscribe("orders", "theirs", stream="orders", config=config)
+
+
+async def standing(url: str, items: int, watch: Watch) -> None:
+    """A request of one's own for all of them on nats-py's core client, without a pool: as much as it can take."""
+    import nats
+
+    client = await nats.connect(url)
+    await consumer_of(client.jetstream())
+
+    async def receive(message: Any) -> None:
+        watch()
+        await client.publish(message.reply, b"+ACK")
+
+    inbox = client.new_inbox()
+    await client.subscribe(inbox, cb=receive, pending_msgs_limit=0, pending_bytes_limit=0)
+    request = json.dumps({"batch": items, "expires": 30 * 10**9}).encode()
+    await client.publish("$JS.API.CONSUMER.MSG.NEXT.orders.theirs", request, inbox)
+    await watch.done.wait()
+    await client.flush()
     await client.close()
 
 
@@ -111,6 +136,7 @@ def module(name: str) -> Any:
 
 QUEUES: Final[dict[str, Callable[[str, int, Watch], Any]]] = {
     "fetch": fetch,
+    "standing": standing,
     "arq": arq,
     "taskiq": taskiq,
     "streaq": streaq,

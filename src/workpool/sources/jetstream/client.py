@@ -32,6 +32,8 @@ ENDS: Final = 5.0
 RECONNECT: Final = 0.1
 """Seconds between two attempts to reach a server that is gone."""
 
+NOT_HANDLED: Final = "a message of NATS was not handled"
+
 log = logging.getLogger("workpool")
 
 
@@ -99,7 +101,10 @@ class _Client(Client):
         self.stats["in_bytes"] += len(data)
         client: Any = self
         read = await client._process_headers(headers) if headers else None
-        handle(_Arrived(subject.decode(), reply.decode(), data, read))
+        try:
+            handle(_Arrived(subject.decode(), reply.decode(), data, read))
+        except Exception:
+            log.exception(NOT_HANDLED)
 
     async def _connect_to_server(self, *args: Any, **more: Any) -> None:
         """First close what the last attempt to connect has opened: nats-py leaves that open where a server went away
@@ -122,16 +127,13 @@ class _NatsSubscription:
         )
         number = getattr(self._subscription, "_id", None)
         if number is not None:
-            client.direct[number] = self._call
+            client.direct[number] = self._handle
 
     async def _called(self, message: Message) -> None:
-        self._call(message)
-
-    def _call(self, message: Message) -> None:
         try:
             self._handle(message)
         except Exception:
-            log.exception("a message of NATS was not handled")
+            log.exception(NOT_HANDLED)
 
     async def drain(self, timeout: float) -> None:
         try:

@@ -54,7 +54,7 @@ AT_ONCE: Final = 256
 """Acknowledgements that are sent at once, before others have their turn in the loop."""
 
 REMEMBERED: Final = 10_000
-"""Messages whose acknowledgement is repeated if they are delivered again, because the first was lost."""
+"""Messages, at least, whose acknowledgement is repeated if they are delivered again, because the first was lost."""
 
 GRACE: Final = 0.5
 """Seconds over the time in which its thread is to have done something, until that is taken for hanging."""
@@ -143,10 +143,8 @@ class JetStreamSource:
         self._held: dict[str, Delivery] = {}
         self._waiting: deque[Delivery] = deque()
         """Those for which the pool had no room, because others submit to it."""
-        self._done: set[str] = set()
-        """Those that were acknowledged last."""
-        self._in_order: deque[str] = deque()
-        """The same, the first that was first."""
+        self._done: dict[str, None] = {}
+        """Those that were acknowledged last, in their order."""
         self._settled: deque[Delivery] = deque()
         """Those whose fate is known. Whoever settles an item adds, the loop takes out."""
         self._tell = self._note  # made once: made for each message, it is one object more to go through
@@ -493,10 +491,10 @@ class JetStreamSource:
         except BaseException:  # they come again
             self._settled.extendleft(reversed(succeeded))
             raise
-        held, remember = self._held, self._remember
-        for delivery in succeeded:
-            remember(delivery.identity)
-            del held[delivery.identity]
+        identities = [delivery.identity for delivery in succeeded]
+        self._remember(*identities)
+        for identity in identities:
+            del self._held[identity]
         self._pull.settled(len(succeeded))
         self._stats.acknowledged += len(succeeded)
 
@@ -528,13 +526,12 @@ class JetStreamSource:
         )
         return None
 
-    def _remember(self, identity: str) -> None:
-        if identity in self._done:
-            return
-        self._done.add(identity)
-        self._in_order.append(identity)
-        if len(self._in_order) > REMEMBERED:
-            self._done.remove(self._in_order.popleft())
+    def _remember(self, *identities: str) -> None:
+        done = self._done
+        for identity in identities:
+            done[identity] = None
+        if len(done) > 2 * REMEMBERED:  # many at once: to find the first of a dict takes the longer the more are gone
+            self._done = dict.fromkeys([*done][-REMEMBERED:])
 
     def _forget(self, delivery: Delivery) -> None:
         del self._held[delivery.identity]
