@@ -175,6 +175,7 @@ class BoundedQueue(SubmittingQueue[T], ABC):
                         raise
                 head = entry = worker.entry
                 if entry is None:
+                    future = None  # an idle worker has nothing of its last item
                     yield None
                     continue
             waited = at - entry[1]

@@ -51,7 +51,7 @@ ENSURE: Final = 1.0
 ACKNOWLEDGE: Final = ACK, "acknowledged"
 
 AT_ONCE: Final = 256
-"""Acknowledgements that are sent at once, before others have their turn in the loop."""
+"""Acknowledgements, at most, that are sent at once."""
 
 REMEMBERED: Final = 10_000
 """Messages, at least, whose acknowledgement is repeated if they are delivered again, because the first was lost."""
