@@ -136,7 +136,8 @@ class Book:
         self.early: list[tuple[Item, Item]] = []
         """Which began before which of its key that had not ended, as far as was known."""
         self.dropped: set[Item] = set()
-        """To make room: by whoever submits, who says so only when others may have gone on."""
+        """To make room: by whoever submits, who says so only when others may have gone on. Or with their key: those
+        that came after that wait for none of them, while a worker that has one in hand is about to say so."""
         self.running: set[Item] = set()
         self.runs = 0
         self.wrong: list[str] = []
@@ -180,7 +181,7 @@ class Book:
     def shed(self, item: Item, why: str) -> None:
         with self.lock:
             self.ends[item].append("shed")
-            if why == "overflow":
+            if why in ("overflow", "key"):
                 self.dropped.add(item)
 
     def expect(self, truth: bool, sentence: str) -> None:
