@@ -121,27 +121,15 @@ class BoundedQueue(SubmittingQueue[T], ABC):
             line = lane.waiting
             pop: Callable[[], Entry[T]] = lane.pop
             first = lane.first
-            if alone and line and not (worker.pending or self._detour or waiters) and (head := line[first])[2] is None:
-                # from the line before on no call but the last, nor an end of `head`, which was `entry`, too; an
-                # interrupt after that finds the entry
-                worker.entry = head
-                if fate == succeeded:
-                    ledger.succeeded += 1
-                elif fate:
-                    ledger.failed += 1
-                else:
-                    ledger.running += 1
-                lane.room += 1
-                # the same; or another, where a tracer that came later let somebody in between
-                worker.entry = head = entry = pop()
-            elif (
-                calls
+            if (
+                alone
                 and line
                 and not (self._detour or waiters)
-                and (not (pending := worker.pending) or (pending == telling and entry is not None))
-                and ((future := (head := line[first])[2]) is None or future.place is queued)
+                and ((future := (head := line[first])[2]) is None or (calls and future.place is queued))
+                and (not (pending := worker.pending) or (calls and pending == telling and entry is not None))
             ):
-                # the same; `entry` has the future that was told, so that its end is not here
+                # From the line before on no call but the last, nor an end of `head`, which was `entry`, too, or of a
+                # future that was told, which `entry` has; an interrupt after that finds the entry.
                 if pending:
                     self._telling -= 1
                     worker.telling = None
@@ -156,6 +144,7 @@ class BoundedQueue(SubmittingQueue[T], ABC):
                 else:
                     ledger.running += 1
                 lane.room += 1
+                # the same; or another, where a tracer that came later let somebody in between
                 worker.entry = head = entry = pop()
             else:
                 if not (keyed and self._take_free(worker, lane)):

@@ -371,8 +371,7 @@ def step(function: object, first: str, last: str) -> list[str]:
     ("method", "first", "last"),
     [
         (BoundedQueue.offer, "if GIL", "push(entry)"),
-        (BoundedQueue.takes, "if alone", "pop()"),
-        (BoundedQueue.takes, "calls\n", "pop()"),
+        (BoundedQueue.takes, "alone\n", "pop()"),
         (BoundedQueue.succeed, "if worker.settles_freely", "return self.settle"),
         (OrderingQueue._take_free, "waiting = lane.waiting", "pop()"),
     ],
