@@ -96,6 +96,7 @@ class BoundedQueue(SubmittingQueue[T], ABC):
         # A local is found in a third of the time.
         succeeded, quick, queued, telling = SUCCEEDED, FIRST, QUEUED, TELLING
         shed = 0
+        hand: list[Entry[T] | None] = []
         head: Entry[T] | None
         entry: Entry[T] | None = None
         # Whoever takes several entries may put some back, and records the times of the others when they have ended.
@@ -187,7 +188,12 @@ class BoundedQueue(SubmittingQueue[T], ABC):
                         continue
                     worker.wake(None)  # so that its wait is none
                     head = entry = None
-            yield entry
+            if GIL:
+                yield entry
+            else:
+                hand.append(entry)
+                head = entry = None  # see `work`
+                yield hand.pop()
 
     def _settle_and_take(self, worker: Worker[T], ledger: Ledger) -> Lane[Entry[T]]:
         """The same under the lock, where there is more to see to, or another thread may come at any time."""

@@ -154,6 +154,9 @@ def work(
             if future is None:
                 worker.fate = SUCCEEDED
             else:
+                # Without the GIL, an entry ends in the thread that made it, after the worker has let it go; its
+                # future with it, and the result in the worker again, which may be idle by then: it would stay.
+                entry = None
                 succeeded_for(queue, worker, future, result)
                 result = None  # it is the caller's now
         worker.at = now()
