@@ -6,6 +6,8 @@ DIR ?= $(shell $(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("stdlib"
 WORKERS ?= 8
 FOR ?= 20
 TESTS ?= tests
+# Most tests wait, for other processes: so several run at a time, however few CPUs there are.
+AT_ONCE ?= 4
 
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -45,8 +47,8 @@ checksums: $(VENV)/.demo  ## Checksum every file below DIR (the standard library
 ##@ Develop
 
 .PHONY: test
-test: $(VENV)/.test  ## Run the tests; TESTS="tests/core -x" runs some of them.
-	$(BIN)/python -m pytest $(TESTS)
+test: $(VENV)/.test  ## Run the tests, AT_ONCE (4) at a time; TESTS="tests/core -x" runs some of them.
+	$(BIN)/python -m pytest -n $(AT_ONCE) --dist loadfile $(TESTS)
 
 .PHONY: chaos
 chaos: $(VENV)/.test  ## Kill services, servers and leaders, and cut connections, amid 100,000 items each; ten minutes.
