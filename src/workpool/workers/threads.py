@@ -156,7 +156,7 @@ def work(
             else:
                 # Without the GIL, an entry ends in the thread that made it, after the worker has let it go; its
                 # future with it, and the result in the worker again, which may be idle by then: it would stay.
-                entry = None
+                del entry
                 succeeded_for(queue, worker, future, result)
                 result = None  # it is the caller's now
         worker.at = now()
