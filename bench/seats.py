@@ -164,21 +164,25 @@ def first(table: Table) -> None:
     """From the construction to the first result, with a fork server that runs."""
     ours, theirs = [], []
     for _ in range(7):
-        ours.append(_seconds(_first_of_ours))
-        theirs.append(_seconds(_first_of_theirs))
+        ours.append(_first_of_ours())
+        theirs.append(_first_of_theirs())
     mine, other = median(ours), median(theirs)
     what = "processes, the first result: workpool / ProcessPoolExecutor"
     table.at_most(what, f"{mine * 1e3:.0f} ms / {other * 1e3:.0f} ms", mine / other, 1.5)
 
 
-def _first_of_ours() -> None:
+def _first_of_ours() -> float:
+    began = perf_counter()
     with processes(nothing) as pool:
         pool.call(0).result()
+        return perf_counter() - began
 
 
-def _first_of_theirs() -> None:
+def _first_of_theirs() -> float:
+    began = perf_counter()
     with executor() as other:
         other.submit(nothing, 0).result()
+        return perf_counter() - began
 
 
 def _run_all(pool: Pool[Any, Any], items: Iterable[Any]) -> None:

@@ -170,17 +170,17 @@ class SeveralQueue(BoundedQueue[T]):
         """Settle the first so many entries that a worker has in hand, which all have this fate and no future."""
         if worker.pending == DISOWNED:
             return
-        ledger, ahead = self.ledger, worker.ahead
+        ledger, ahead, has_rules, succeeded = self.ledger, worker.ahead, self.has_rules, fate == SUCCEEDED
         for _ in range(count):
             ledger.running -= 1
-            if fate == SUCCEEDED:
+            if succeeded:
                 ledger.succeeded += 1
             else:
                 ledger.failed += 1
             worker.passed += 1
             ended = worker.entry
             worker.entry = ahead.popleft() if ahead else None
-            if self.has_rules and ended is not None:
+            if has_rules and ended is not None:
                 self._release(ended)
                 self._rouse()
 

@@ -84,7 +84,7 @@ def test_a_board_keeps_the_results_of_two_batches_however_many_there_were() -> N
             number += 1
         assert number - seen <= SLOTS
         if len(expected) > ITEMS:
-            for status, seconds in one.read(seen, number, ()):
+            for status, seconds in zip(*one.read(seen, number, ()), strict=True):
                 was, data = expected.popleft()
                 assert (seen, status, seconds) == (was, RESULT, seen / 8)
                 assert bytes(one.written(seen)) == data

@@ -11,7 +11,7 @@ it is read at any time and only ever grows. Nothing here knows of metrics: they 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from types import MappingProxyType
@@ -119,6 +119,16 @@ class Tally:
         self.wait[bisect_left(BOUNDS, seconds)] += 1
         self.wait_sum += seconds
 
+    def succeeded_all(self, seconds: Sequence[float]) -> None:
+        """Record several runs, at least one, that succeeded."""
+        _add(self.success, seconds)
+        self.success_sum += sum(seconds)
+
+    def waited_all(self, seconds: Sequence[float]) -> None:
+        """Record how long several items, at least one, were queued."""
+        _add(self.wait, seconds)
+        self.wait_sum += sum(seconds)
+
     def fold(self, other: Tally) -> None:
         """Add `other` to this one: a worker that leaves hands over what it counted."""
         for mine, theirs in ((self.success, other.success), (self.error, other.error), (self.wait, other.wait)):
@@ -127,6 +137,16 @@ class Tally:
         self.success_sum += other.success_sum
         self.error_sum += other.error_sum
         self.wait_sum += other.wait_sum
+
+
+def _add(buckets: list[int], durations: Sequence[float]) -> None:
+    """Count each in its bucket. Those of one batch are alike: mostly all are in one."""
+    bucket = bisect_left(BOUNDS, min(durations))
+    if bucket == bisect_left(BOUNDS, max(durations)):
+        buckets[bucket] += len(durations)
+        return
+    for seconds in durations:
+        buckets[bisect_left(BOUNDS, seconds)] += 1
 
 
 @dataclass(frozen=True, slots=True)

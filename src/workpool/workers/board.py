@@ -121,21 +121,22 @@ class Board:
         _fence()
         return limit, max(limit, self._counters[BEGUN])
 
-    def read(self, first: int, end: int, posted: Container[int]) -> list[tuple[int, float]]:
-        """What became of each item from the one to before the other, and how long it ran: as far as it is done, and all
-        about it is on the board or was posted."""
-        end = min(end, self._counters[DONE])
+    def read(self, first: int, end: int, posted: Container[int]) -> tuple[bytes, list[float]]:
+        """What became of each item from the one to before the other, and how long each ran: as far as it is done, and
+        all about it is on the board or was posted."""
+        count = min(end, self._counters[DONE]) - first
         _fence()  # what stands on the board about those is read after this
-        found: list[tuple[int, float]] = []
-        if end > first:
-            statuses, seconds = self._status, self._seconds
-            for number in range(first, end):
-                slot = number % SLOTS
-                status = statuses[slot]
-                if status >= POSTED and number not in posted:
-                    break
-                found.append((status, seconds[slot]))
-        return found
+        if count <= 0:
+            return b"", []
+        start = first % SLOTS
+        stop, over = start + count, max(0, start + count - SLOTS)
+        statuses = self._status[start:stop].tobytes() + self._status[:over].tobytes()
+        seconds = self._seconds[start:stop].tolist() + self._seconds[:over].tolist()
+        if max(statuses) >= POSTED:
+            for number, status in enumerate(statuses):
+                if status >= POSTED and first + number not in posted:
+                    return statuses[:number], seconds[:number]
+        return statuses, seconds
 
     def written(self, number: int) -> memoryview:
         """What was written about an item that is done."""

@@ -15,6 +15,7 @@ import socket
 from abc import abstractmethod
 from collections.abc import Callable
 from functools import partial
+from itertools import count
 from queue import SimpleQueue
 from time import perf_counter
 from typing import Any, Final, Generic, Protocol, TypeVar
@@ -55,6 +56,9 @@ AT_ONCE: Final = 100
 
 LAST_WORDS: Final = 0.1
 """Seconds that a child has to say where it is, before it is killed over an item that takes too long."""
+
+PLAIN: Final = note(False, 1)
+"""Of an item whose result nobody wants, and that was not tried before: of most that come in large batches."""
 
 SIMPLE: Final = frozenset({int, str, bytes, float, bool, type(None)})
 """Types whose values share no state: a batch of them can be pickled as one."""
@@ -302,11 +306,15 @@ class DistantSeat(Generic[T]):
         It counts as the child's from before the first byte goes out: what it has not begun after all, its board says.
         """
         entries = hand.entries(start)
-        count = len(entries)
         kind, body = _packed([entry[0] for entry in entries])
-        notes = bytes([note(entry[2] is not None, attempt_of(entry)) for entry in entries])
-        views = parts(kind, notes, body, number=self._sent, items=count)
-        self._sent = self._kept = self._sent + count
+        notes = bytes(
+            [
+                PLAIN if entry[2] is None and entry[3] is None else note(entry[2] is not None, attempt_of(entry))
+                for entry in entries
+            ]
+        )
+        views = parts(kind, notes, body, number=self._sent, items=len(entries))
+        self._sent = self._kept = self._sent + len(entries)
         self._board.announce(self._sent)
         self._send(self._unsent + views)
         hand.sent()
@@ -362,15 +370,14 @@ class DistantSeat(Generic[T]):
     def _harvest(self, hand: Hand[T]) -> None:
         """Settle what is done, as far as it is here: the message with a large result may still be on its way."""
         seen = self._seen
-        found = self._board.read(seen, self._kept, self._posted)
-        if not found:
+        statuses, seconds = self._board.read(seen, self._kept, self._posted)
+        if not statuses:
             return
-        outcomes: list[Outcome] = []
-        for number, (status, seconds) in enumerate(found, seen):
-            if status == board.NOTHING and number != self._late:
-                outcomes.append((True, seconds, None))
-            else:
-                outcomes.append(self._outcome(number, status, seconds))
+        outcomes: list[Outcome]
+        if self._late is None and not any(statuses):  # written out: there are many, and this is what most are like
+            outcomes = [(True, ran, None) for ran in seconds]
+        else:
+            outcomes = list(map(self._outcome, count(seen), statuses, seconds))
         hand.ended(outcomes)
         if self._posted:
             for number in range(seen, self._seen):

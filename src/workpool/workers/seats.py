@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Sequence
-from itertools import islice
+from itertools import accumulate, islice
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from workpool._control import ControlledQueue
-from workpool._core.ledger import BOUNDS
 from workpool._fate import Hooks, failed, log_error, succeeded_for, tell_stuck
 from workpool._worker import FAILED, NONE, SUCCEEDED, Entry, Worker
 from workpool.errors import WorkerDied
@@ -113,33 +111,39 @@ class Hand(Generic[T]):
         worker = self._worker
         if worker.given_up or not outcomes:
             return
-        quiet, tally, known, expected = 0, worker.tally, self._known, self.expected
-        began = self._queue.clock.now() - sum([seconds for _, seconds, _ in outcomes])
-        # There are fewer entries if they were given up meanwhile.
-        for entry, outcome in zip(self.entries(0, len(outcomes)), outcomes, strict=False):
-            ok, seconds, _ = outcome
-            waited = max(began - entry[1], 0.0)
-            tally.wait[bisect_left(BOUNDS, waited)] += 1  # written out, as in the loop for one item at a time
-            tally.wait_sum += waited
-            began += seconds
-            if known < MEMORY:
-                known += 1
-            expected += (seconds - expected) / known
-            if ok and entry[2] is None:
-                tally.success[bisect_left(BOUNDS, seconds)] += 1
-                tally.success_sum += seconds
-                if self._queue.learns:
-                    self._queue.learn(seconds)
-                quiet += 1
+        entries = self.entries(0, len(outcomes))  # fewer, if they were given up meanwhile
+        ran = [seconds for _, seconds, _ in outcomes]
+        self._learn(ran)
+        starts = accumulate(ran, initial=self._queue.clock.now() - sum(ran))
+        waits = [start - entry[1] if start > entry[1] else 0.0 for start, entry in zip(starts, entries, strict=False)]
+        if not waits:
+            return
+        worker.tally.waited_all(waits)
+        quiet: list[float] = []
+        for entry, outcome in zip(entries, outcomes, strict=False):
+            if outcome[0] and entry[2] is None:
+                quiet.append(outcome[1])
                 continue
-            if quiet:
-                self._queue.settle_untold(worker, SUCCEEDED, quiet)
-                quiet = 0
+            self._settle_quiet(quiet)
             self._settle(entry, outcome)
-        if quiet:
-            self._queue.settle_untold(worker, SUCCEEDED, quiet)
-        self._known, self.expected = known, expected
+        self._settle_quiet(quiet)
         worker.began = self._queue.clock.now()
+
+    def _learn(self, ran: list[float]) -> None:
+        """So many items have taken so many seconds each."""
+        count = len(ran)
+        self._known = min(MEMORY, self._known + count)
+        self.expected += (sum(ran) / count - self.expected) * min(1.0, count / self._known)
+
+    def _settle_quiet(self, ran: list[float]) -> None:
+        """So many have succeeded, of whose results nobody wants to know. Empties the list."""
+        if ran:
+            self._worker.tally.succeeded_all(ran)
+            if self._queue.learns:
+                for seconds in ran:
+                    self._queue.learn(seconds)
+            self._queue.settle_untold(self._worker, SUCCEEDED, len(ran))
+            ran.clear()
 
     def _settle(self, entry: Entry[T], outcome: Outcome) -> None:
         queue, worker, future = self._queue, self._worker, entry[2]
