@@ -19,6 +19,24 @@ def same(item: Any) -> Any:
     return item
 
 
+class Named(bytes):
+    """Bytes, and more than that."""
+
+
+class Refusing:
+    """Where it is unpickled, it raises ValueError with large bytes."""
+
+    def __init__(self, data: object) -> None:
+        self.data = data
+
+    def __reduce__(self) -> Any:
+        return refuse, (self.data,)
+
+
+def refuse(data: object) -> None:
+    raise ValueError(data)
+
+
 def pid(_: object) -> int:
     return os.getpid()
 

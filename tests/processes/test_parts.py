@@ -13,11 +13,12 @@ import pytest
 from tests.core.kit import Puppet, Stage
 from workpool import Fifo, Hooks
 from workpool._worker import SUCCEEDED, Worker
+from workpool.workers import child
 from workpool.workers.board import BEGUN, BYTES, ITEMS, LIMIT, NOTHING, POSTED, RESULT, SLOTS, Board
 from workpool.workers.distant import DistantSeat
 from workpool.workers.doorbell import Doorbell
 from workpool.workers.seats import Chair, Hand, Plan, SeatUnfit
-from workpool.workers.wire import Kind, Reader, parts, send
+from workpool.workers.wire import Kind, Reader, note, parts, send
 
 
 @pytest.fixture
@@ -108,6 +109,19 @@ def test_of_what_is_cut_the_child_begins_nothing_in_this_batch_or_the_next() -> 
     one.lift()
     assert one.turn(20)
     assert one.begin(20)
+
+
+def test_a_child_whose_parent_saw_on_the_board_that_all_is_done_and_closed_ends_without_a_word(
+    ends: tuple[socket.socket, socket.socket],
+) -> None:
+    mine, theirs = ends
+    theirs.setblocking(True)
+    shared = board()
+    shared.lift()
+    shared.announce(1)
+    send(mine, parts(Kind.ITEMS, bytes([note(False, 1)]), pickle.dumps(["item"]), number=0, items=1))
+    child._Bench(child._Line(theirs), shared, lambda _: mine.close(), child._Me()).work(Reader(theirs))
+    assert shared.done == 1
 
 
 def test_whoever_has_nothing_in_hand_takes_nothing_ahead() -> None:

@@ -23,6 +23,7 @@ from tests.processes import functions
 from workpool import Fifo, Hooks, NotPicklable, Pool, PoolStopped, Processes, Shed, StopTimeout, WorkerDied
 from workpool.testing import ManualClock
 from workpool.workers.children import pids
+from workpool.workers.crossing import LARGE
 
 pytestmark = pytest.mark.usefixtures("quiet", "no_thread_left", "nothing_left")
 
@@ -220,6 +221,19 @@ def test_large_items_and_results_go_over_whole_and_in_order() -> None:
         assert [len(result) for result in pool.map(sizes)] == sizes
     with processes(len) as pool:
         assert list(pool.map([b"x" * size for size in sizes])) == sizes
+
+
+@pytest.mark.parametrize("batch", [1, 3, None])
+def test_bytes_come_back_as_what_they_are_however_many_there_are_of_them(batch: int | None) -> None:
+    sizes = [LARGE - 1, LARGE, LARGE + 1, 0, 1_000_000, LARGE]
+    items: list[bytes | bytearray] = [*map(os.urandom, sizes), functions.Named(b"n" * LARGE), bytearray(LARGE)]
+    with processes(functions.same, executor=Processes(batch=batch)) as pool:
+        for there, back in zip(items, pool.map(items), strict=True):
+            assert back == there
+            assert type(back) is type(there)
+        with pytest.raises(ValueError) as caught:
+            pool.call(functions.Refusing(items[1])).result(30)
+    assert caught.value.args == (items[1],)
 
 
 # -- hygiene -----------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from workpool.workers.settings import MOST
 if TYPE_CHECKING:
     from multiprocessing.context import BaseContext  # an interpreter of a worker has no use for it
 
-__all__ = ["BYTES", "FAILED", "ITEMS", "NOTHING", "POSTED", "RESULT", "Board"]
+__all__ = ["BYTES", "FAILED", "ITEMS", "NOTHING", "POSTED", "RAW", "RESULT", "Board"]
 
 ITEMS: Final = MOST
 
@@ -43,8 +43,10 @@ NOTHING: Final = 0
 """It succeeded, and returned None or is not asked for its result."""
 RESULT: Final = 1
 FAILED: Final = 2
-POSTED: Final = 4
-"""Added to either: its result or exception came through the socket."""
+RAW: Final = 4
+"""Added to `RESULT`: what stands there is the result itself, a `bytes`, and not pickled."""
+POSTED: Final = 8
+"""Added to any of those, the greatest: its result or exception came through the socket."""
 
 _lock = threading.Lock()
 

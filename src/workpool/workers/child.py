@@ -27,8 +27,8 @@ from workpool._core.discipline import Fifo
 from workpool._stopping import stack_of_main
 from workpool._worker import Worker
 from workpool.errors import NotPicklable
-from workpool.workers.board import FAILED, NOTHING, POSTED, RESULT, Board
-from workpool.workers.crossing import Refused, dumps, dumps_error
+from workpool.workers.board import FAILED, NOTHING, POSTED, RAW, RESULT, Board
+from workpool.workers.crossing import Refused, dumps, dumps_error, is_raw
 from workpool.workers.wire import WANTED, Kind, Message, Reader, attempt_in, parts, send
 
 __all__ = ["CANCEL", "DUMP", "Setup", "main", "serve"]
@@ -196,7 +196,10 @@ class _Bench:
             self._run(message)
             end = message.number + message.items
             if self._board.is_all(end):
-                self._line.send(Kind.END, number=end)
+                try:
+                    self._line.send(Kind.END, number=end)
+                except (BrokenPipeError, ConnectionResetError):  # it was seen on the board already, and that is all
+                    return
 
     def _run(self, message: Message) -> None:
         """Run a batch: a note of one byte for each item, the rest is the items."""
@@ -204,7 +207,7 @@ class _Bench:
         number = message.number
         view = memoryview(message.body)
         notes = view[:count].tobytes()
-        items: list[Any] = pickle.loads(view[count:])
+        items: list[Any] = [bytes(view[count:])] if message.kind == Kind.RAW else pickle.loads(view[count:])
         view.release()
         if self._board.turn(number):
             run = self._run_pickled if message.kind == Kind.PICKLES else self._process
@@ -227,7 +230,7 @@ class _Bench:
                 result = run(items.pop())
                 at = after = perf_counter()
                 if note & WANTED and result is not None:
-                    status = self._tell(number, RESULT, dumps("result", result))
+                    status = self._tell_result(number, result)
                     after = perf_counter()
             except BaseException as error:
                 at = perf_counter()
@@ -237,6 +240,11 @@ class _Bench:
             end(number, status, at - began)
             began = after
             number += 1
+
+    def _tell_result(self, number: int, result: object) -> int:
+        if is_raw(result):
+            return self._tell(number, RESULT + RAW, result)
+        return self._tell(number, RESULT, dumps("result", result))
 
     def _tell(self, number: int, status: int, data: bytes) -> int:
         """Say what became of an item, on the board if there is room for it."""

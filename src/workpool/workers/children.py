@@ -22,7 +22,7 @@ from workpool.workers import child
 from workpool.workers.board import Board
 from workpool.workers.crossing import PROTOCOL
 from workpool.workers.seats import KILLED, SeatUnfit
-from workpool.workers.wire import Reader
+from workpool.workers.wire import Reader, socket_pair
 
 __all__ = ["Child", "Life", "context_for", "pids"]
 
@@ -136,7 +136,7 @@ class Child:
         array = Board.array(context)
         self.board = Board(array)
         with _starting:
-            self.sock, theirs = socket.socketpair()
+            self.sock, theirs = socket_pair()
             self._control, their_control = socket.socketpair()
             _ends.update((self.sock, self._control))
             self._process = context.Process(

@@ -5,13 +5,17 @@ from __future__ import annotations
 import pickle
 import traceback
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from workpool.errors import NotPicklable
 
-__all__ = ["Refused", "dumps", "dumps_error", "loads_error"]
+__all__ = ["Refused", "dumps", "dumps_error", "is_raw", "loads_error"]
 
 PROTOCOL: Final = pickle.HIGHEST_PROTOCOL
+
+LARGE: Final = 1 << 16
+"""Bytes from which on a `bytes` crosses as it is: pickling it would copy it, and writing to what grows costs most of
+all."""
 
 DEPTH: Final = 5
 """How far into an object the culprit is looked for."""
@@ -33,6 +37,11 @@ class ChildTraceback(Exception):
 
     def __str__(self) -> str:
         return f'\n"""\n{self.text}"""'
+
+
+def is_raw(value: object) -> TypeGuard[bytes]:
+    """Whether it is to cross as it is."""
+    return type(value) is bytes and len(value) >= LARGE
 
 
 def dumps(what: str, value: object) -> bytes:

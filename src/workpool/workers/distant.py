@@ -25,9 +25,9 @@ from workpool._fate import Hooks
 from workpool._worker import Worker, attempt_of
 from workpool.errors import NotPicklable, WorkerDied
 from workpool.workers import board, child
-from workpool.workers.crossing import PROTOCOL, Refused, dumps, loads_error
+from workpool.workers.crossing import PROTOCOL, Refused, dumps, is_raw, loads_error
 from workpool.workers.doorbell import Doorbell
-from workpool.workers.seats import KILLED, SPAN, Chair, Hand, Outcome, Plan, SeatUnfit
+from workpool.workers.seats import KILLED, Chair, Hand, Outcome, Plan, SeatUnfit
 from workpool.workers.settings import Interpreters, Processes
 from workpool.workers.threads import Threads
 from workpool.workers.wire import Kind, Message, Reader, note, parts, send
@@ -40,10 +40,13 @@ T = TypeVar("T")
 log = logging.getLogger("workpool")
 
 PATIENCE: Final = 0.002
-"""Seconds until a batch, which is to take one millisecond, gives up what the child has not begun."""
+"""Seconds until a batch, which is to take less, gives up what the child has not begun."""
 
 LEAVE: Final = 1.0
 """Seconds that a child has to end, when it is told to, before it is killed."""
+
+LONGEST: Final = 0.001
+"""Seconds that a result may wait on the board while the child has more to do."""
 
 SHORTEST: Final = 0.0002
 """Seconds between two looks at the board. No reason for this number, but that a look costs a tenth of it."""
@@ -360,7 +363,7 @@ class DistantSeat(Generic[T]):
             if not left or self._unsent or not take_more():
                 return self._due
             self._dispatch(hand, left)
-        return min(self._due, now + max(SHORTEST, min(SPAN, hand.expected * (self._front - seen))))
+        return min(self._due, now + max(SHORTEST, min(LONGEST, hand.expected * (self._front - seen))))
 
     @property
     def _seen(self) -> int:
@@ -439,6 +442,8 @@ class DistantSeat(Generic[T]):
         failed = status & board.FAILED
         try:
             data = self._posted[number] if status & board.POSTED else self._board.written(number)
+            if status & board.RAW:
+                return True, seconds, bytes(data)
             if failed:
                 return False, seconds, loads_error(data)
             return True, seconds, pickle.loads(data)
@@ -476,7 +481,7 @@ class DistantSeat(Generic[T]):
 
     def _wait(self, seconds: float | None) -> list[tuple[int, int]]:
         """For one of all that can be waited for. `poll` counts milliseconds, which is too coarse for a fraction."""
-        if seconds is None or seconds > SPAN or self._unsent or not self._is_selectable:
+        if seconds is None or seconds > LONGEST or self._unsent or not self._is_selectable:
             return self._poll.poll(None if seconds is None else seconds * 1000)
         ready, _, _ = select.select(self._fds, (), (), seconds)
         return [(fd, select.POLLIN) for fd in ready]
@@ -529,6 +534,8 @@ class DistantSeat(Generic[T]):
 
 def _packed(items: list[Any]) -> tuple[Kind, bytes]:
     """The items of a batch. Those that could share something are pickled each, as if each had come alone."""
+    if len(items) == 1 and is_raw(items[0]):
+        return Kind.RAW, items[0]
     if {*map(type, items)} <= SIMPLE:
         return Kind.ITEMS, pickle.dumps(items, PROTOCOL)
     return Kind.PICKLES, pickle.dumps([_pickled(item) for item in items], PROTOCOL)

@@ -30,7 +30,7 @@ from workpool.workers.distant import DistantWorkers
 from workpool.workers.inside import MAIN
 from workpool.workers.seats import Plan, SeatUnfit
 from workpool.workers.settings import Interpreters
-from workpool.workers.wire import Kind, Reader, parts, send
+from workpool.workers.wire import Kind, Reader, parts, send, socket_pair
 
 __all__ = ["InterpreterWorkers"]
 
@@ -64,7 +64,7 @@ class Inmate:
         """Start it. Raises OSError or RuntimeError if the system has no more to give."""
         memory = memoryview(bytearray(BYTES))
         self.board = Board(memory)
-        self.sock, theirs = socket.socketpair()
+        self.sock, theirs = socket_pair()
         self._control, their_control = socket.socketpair()
         self._thread = threading.Thread(
             target=_live,

@@ -7,7 +7,7 @@ from enum import IntEnum
 from struct import Struct
 from typing import Final, NamedTuple
 
-__all__ = ["WANTED", "Kind", "Message", "Reader", "attempt_in", "note", "parts", "send"]
+__all__ = ["WANTED", "Kind", "Message", "Reader", "attempt_in", "note", "parts", "send", "socket_pair"]
 
 HEAD: Final = Struct("<BQIQ")
 
@@ -17,6 +17,9 @@ SMALL: Final = 1 << 14
 ROOM: Final = 1 << 16
 """Bytes that are asked for at once: of a small message all, and often of several."""
 
+
+BUFFER: Final = 1 << 20
+"""Bytes that a socket may hold: of twice as many the time for 10 MB is the same."""
 
 WANTED: Final = 1
 """In the note of an item: somebody wants its result."""
@@ -42,18 +45,29 @@ class Kind(IntEnum):
     """To the child: a batch, pickled as one list."""
     PICKLES = 2
     """To the child: a batch, as a list of items that are pickled each."""
-    READY = 3
+    RAW = 3
+    """To the child: one item, which is these bytes."""
+    READY = 4
     """It has set itself up."""
-    UNFIT = 4
+    UNFIT = 5
     """It could not set itself up: why."""
-    POST = 5
+    POST = 6
     """A result or exception, for which the board has no room."""
-    END = 6
+    END = 7
     """It is through with all items before that number."""
-    LOG = 7
+    LOG = 8
     """A log record."""
-    STACK = 8
+    STACK = 9
     """Where it is."""
+
+
+def socket_pair() -> tuple[socket.socket, socket.socket]:
+    """What messages go over. Its buffers, which take memory only while something is in them, are as large as the system
+    allows, up to a point: what is large goes through in a few pieces, each of which wakes the other side."""
+    ends = socket.socketpair()
+    for end in ends:
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
+    return ends
 
 
 class Message(NamedTuple):
