@@ -133,7 +133,7 @@ class Board:
         start = first % SLOTS
         stop, over = start + count, max(0, start + count - SLOTS)
         statuses = self._status[start:stop].tobytes() + self._status[:over].tobytes()
-        seconds = self._seconds[start:stop].tolist() + self._seconds[:over].tolist()
+        seconds: list[float] = [*self._seconds[start:stop], *self._seconds[:over]]
         if max(statuses) >= POSTED:
             for number, status in enumerate(statuses):
                 if status >= POSTED and first + number not in posted:
