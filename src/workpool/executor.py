@@ -12,7 +12,6 @@ import atexit
 import logging
 import os
 import threading
-import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future
@@ -28,6 +27,7 @@ from workpool._control import ControlledQueue
 from workpool._core.ledger import PoolStats
 from workpool._core.report import DrainReport
 from workpool._future import ItemFuture, Place
+from workpool._living import Living
 from workpool.errors import PoolStopped, QueueFull, StopTimeout
 from workpool.pool import DEFAULT_STOP_TIMEOUT, Pool
 
@@ -375,13 +375,13 @@ def _cancel(flight: deque[Future[R]]) -> None:
 _new: Any = tuple
 _work: Final[Callable[[type[Work], tuple[Any, ...]], Work]] = _new.__new__  # as `Work(...)`, without a detour
 _numbers: Final = count()
-_executors: Final[weakref.WeakSet[PoolExecutor]] = weakref.WeakSet()
+_executors: Final[Living[PoolExecutor]] = Living()
 
 
 @atexit.register
 def _at_exit() -> None:
     """Let none start that has not: its threads would die with the interpreter. The others' pools see to themselves."""
-    for executor in list(_executors):
+    for executor in _executors.all():
         if executor.stats().state == "new":
             executor.shutdown(wait=False)
 

@@ -11,13 +11,12 @@ import signal
 import socket
 import threading
 import warnings
-import weakref
 from collections.abc import Callable
-from itertools import count
 from multiprocessing.connection import wait as wait_for
 from typing import Any, Final
 
 from workpool import _stopping
+from workpool._living import Living
 from workpool.workers import child
 from workpool.workers.board import Board
 from workpool.workers.crossing import PROTOCOL
@@ -32,7 +31,7 @@ _starting = threading.Lock()
 """Held while a process starts, or is looked after: `multiprocessing` is not made for several threads. And so that no
 fork copies the end of a socket that is meant for another child, which would keep that from ever seeing it close."""
 
-_ends: Final[weakref.WeakSet[socket.socket]] = weakref.WeakSet()
+_ends: Final[Living[socket.socket]] = Living()
 """This process's ends of all sockets, for a forked child to close: else no other child would see them close."""
 
 
@@ -73,17 +72,12 @@ def _preload() -> None:
         server.set_forkserver_preload([*names, child.__name__])
 
 
-_all: Final[weakref.WeakValueDictionary[int, Child]] = weakref.WeakValueDictionary()
-"""By a number that none has again. Only ever read through `valuerefs`, which is one step: without a GIL others come and
-are collected while a WeakSet is gone through, which that does not bear."""
-
-_numbers: Final = count()
+_all: Final[Living[Child]] = Living()
 
 
 def pids() -> list[int]:
     """The processes of all pools that have not ended, as far as was noticed. `multiprocessing` does not list them."""
-    children = [reference() for reference in _all.valuerefs()]
-    return [child.pid for child in children if child is not None and not child.has_ended]
+    return [child.pid for child in _all.all() if not child.has_ended]
 
 
 def _forget(process: Any) -> None:
@@ -138,7 +132,8 @@ class Child:
         with _starting:
             self.sock, theirs = socket_pair()
             self._control, their_control = socket.socketpair()
-            _ends.update((self.sock, self._control))
+            _ends.add(self.sock)
+            _ends.add(self._control)
             self._process = context.Process(
                 target=_forked if setup.forked else child.main,
                 args=(theirs, their_control, array, pickle.dumps(setup, PROTOCOL)),
@@ -160,7 +155,7 @@ class Child:
         self._ended = ""
         self.sock.setblocking(False)
         self.reader = Reader(self.sock)
-        _all[next(_numbers)] = self
+        _all.add(self)
 
     @property
     def pid(self) -> int:
@@ -231,7 +226,7 @@ def _start(process: Any, method: str) -> None:
 
 
 def _forked(*arguments: Any) -> None:
-    for end in list(_ends):
+    for end in _ends.all():
         end.close()
     child.main(*arguments)
 

@@ -15,7 +15,6 @@ import socket
 import sys
 import threading
 import time
-import weakref
 from contextlib import closing
 from types import ModuleType
 from typing import Any, Final, TypeVar
@@ -23,6 +22,7 @@ from typing import Any, Final, TypeVar
 from workpool import _stopping
 from workpool._control import ControlledQueue
 from workpool._fate import Hooks
+from workpool._living import Living
 from workpool.workers.board import BYTES, ITEMS, Board
 from workpool.workers.child import Setup
 from workpool.workers.crossing import PROTOCOL
@@ -115,13 +115,13 @@ class Inmate:
         _shut(self._control)  # else the thread that listens would hold up the exit
 
 
-_inmates: Final[weakref.WeakSet[Inmate]] = weakref.WeakSet()
+_inmates: Final[Living[Inmate]] = Living()
 
 
 def _at_exit() -> None:
     """An interpreter that is just being closed when the main one is torn down has crashed both."""
     until = time.monotonic() + REAP
-    for inmate in list(_inmates):
+    for inmate in _inmates.all():
         inmate.leave(until)
 
 
