@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import socket
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -83,9 +82,6 @@ def one_by_one(table: Table) -> None:
     mine, rival = median(ours), median(theirs)
     what = "processes, one item at a time: ProcessPoolExecutor / workpool"
     table.at_least(what, f"{micro(rival)} / {micro(mine)}", rival / mine, 3)
-    bare = median(_a_byte_there_and_back() for _ in range(ROUNDS))
-    what = "processes, one item at a time: workpool / a byte through a bare socket, and back"
-    table.note(what, f"{micro(mine)} / {micro(bare)}: {mine / bare:.1f}×")
 
 
 def computing(table: Table) -> None:
@@ -119,32 +115,6 @@ def mixed(table: Table) -> None:
 
 def same(item: bytes) -> bytes:
     return item
-
-
-def send_back(far: socket.socket) -> None:
-    """Send back each byte, until the other side closes."""
-    with far:
-        while byte := far.recv(1):
-            far.send(byte)
-
-
-def _a_byte_there_and_back() -> float:
-    """What waking another process, and being woken by it, costs here."""
-    near, far = socket.socketpair()
-    other = multiprocessing.get_context(METHOD).Process(target=send_back, args=(far,))
-    other.start()
-    far.close()
-    with near:
-        _byte_by_byte(near, 100)
-        seconds = _seconds(partial(_byte_by_byte, near, 2_000)) / 2_000
-    other.join()
-    return seconds
-
-
-def _byte_by_byte(near: socket.socket, count: int) -> None:
-    for _ in range(count):
-        near.send(b"x")
-        near.recv(1)
 
 
 def echo(pipe: Connection) -> None:
