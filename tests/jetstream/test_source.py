@@ -271,10 +271,10 @@ def test_slow_work_is_delivered_once(queue: JetStreamQueue[str]) -> None:
     """Five times as long as the broker waits for an acknowledgement."""
     seen = Seen()
     seen.gate.clear()
-    with Pool(seen, workers=1, queue_size=5) as pool, source(pool, queue, ack_wait=0.5) as here:
+    with Pool(seen, workers=1, queue_size=5) as pool, source(pool, queue, ack_wait=1.0) as here:
         queue.submit_many(["runs", "waits"])
         until(lambda: here.stats().in_flight == 2)
-        assert not threading.Event().wait(2.5)
+        assert not threading.Event().wait(5.0)
         assert here.stats().delivered == 2
         seen.gate.set()
         until(lambda: here.stats().acknowledged == 2)

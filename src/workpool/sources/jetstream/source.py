@@ -1,8 +1,7 @@
 """`JetStreamSource`: the messages of a consumer, as the items of a pool, from their arrival to their fate.
 
-Rules: all state belongs to the loop of the connection. Whoever settles an item, in whatever thread, only notes that,
-and wakes the loop. A message is answered once, when the fate of its item is known; until then the server is told in
-time that it is being worked on. Nothing is asked for that the pool has no room for.
+Rules: all state belongs to the loop of the connection, and nothing is asked for that the pool has no room for. What
+becomes of a message that is here is seen to in `answering`.
 """
 
 from __future__ import annotations
@@ -11,24 +10,22 @@ import asyncio
 import json
 import logging
 from collections import deque
-from collections.abc import Coroutine
-from dataclasses import replace
-from random import random
 from time import monotonic
 from typing import Any, Final
 
 from workpool._checked import checked_count, checked_limit
-from workpool._core.outcome import DEATHS, FATAL, Again, Classify, Discarded, Exponential, Failures, Retry
+from workpool._core.outcome import Classify, Exponential, Retry
 from workpool._named import one_line
-from workpool.errors import ItemAbandoned, PoolNotStarted, PoolStopped, QueueFull, Shed
+from workpool.errors import PoolNotStarted, PoolStopped, QueueFull
 from workpool.pool import Pool
 from workpool.sources.decoding import Decode, Undecodable, decoding
 from workpool.sources.handing import hand_over, home_of, process_of, room_of
+from workpool.sources.jetstream.answering import Answers, Rules
 from workpool.sources.jetstream.broker import NO_STREAM, BrokerError, checked_name, ensure_consumer, nanoseconds
 from workpool.sources.jetstream.connection import Connection, LoopThread, Message, Subscription, connect
 from workpool.sources.jetstream.counts import SourceStats
-from workpool.sources.jetstream.dead import DeadLetters, NotPut
-from workpool.sources.jetstream.delivery import ACK, IN_PROGRESS, TERM, Delivery, nak
+from workpool.sources.jetstream.dead import DeadLetters
+from workpool.sources.jetstream.delivery import Delivery
 from workpool.sources.jetstream.pull import EXPIRES, HEARTBEAT, Ask, Pull, Status
 
 __all__ = ["JetStreamSource"]
@@ -42,19 +39,8 @@ LOOK: Final = 0.25
 ROOM: Final = 0.05
 """Seconds after which a pool that was full is offered a message again."""
 
-AGAIN: Final = 5.0
-"""Seconds until a message is delivered again that could not be put among the dead letters."""
-
 ENSURE: Final = 1.0
 """Seconds after which it is seen again whether there is a consumer."""
-
-ACKNOWLEDGE: Final = ACK, "acknowledged"
-
-AT_ONCE: Final = 256
-"""Acknowledgements, at most, that are sent at once."""
-
-REMEMBERED: Final = 10_000
-"""Messages, at least, whose acknowledgement is repeated if they are delivered again, because the first was lost."""
 
 GRACE: Final = 0.5
 """Seconds over the time in which its thread is to have done something, until that is taken for hanging."""
@@ -127,9 +113,6 @@ class JetStreamSource:
         self._home = home_of(pool)
         self._url = url
         self._decode = decode or decoding(process, getattr(process, "__qualname__", repr(process)))
-        self._failures = Failures(retry, classify)
-        self._sheds = Failures(replace(retry, on=Shed), None)
-        """What was shed is tried again as often as what fails, whatever is to be tried again of that."""
         self._ack_wait = checked_limit("ack_wait", ack_wait) or 30.0
         self._max_deliver = checked_count("max_deliver", max_deliver, 20)
         self._max_ack_pending = checked_count("max_ack_pending", max_ack_pending, 20_000)
@@ -140,23 +123,17 @@ class JetStreamSource:
         self._begun = False
         self._stats = SourceStats()
         self._pull = Pull(room_of(pool))
-        self._held: dict[str, Delivery] = {}
         self._waiting: deque[Delivery] = deque()
         """Those for which the pool had no room, because others submit to it."""
-        self._done: dict[str, None] = {}
-        """Those that were acknowledged last, in their order."""
-        self._settled: deque[Delivery] = deque()
-        """Those whose fate is known. Whoever settles an item adds, the loop takes out."""
-        self._tell = self._note  # made once: made for each message, it is one object more to go through
+        self._answers = Answers(pool.name, Rules(retry, classify, self._timeout), self._pull, self._stats, self._notice)
+        self._tell = self._answers.note  # made once: made for each message, it is one object more to go through
         self._is_woken = False
         self._wake = asyncio.Event()
         self._stopping = False
         self._ended = False
-        self._tasks: set[asyncio.Task[None]] = set()
         self._running: asyncio.Task[None] | None = None
         self._connection: Connection | None = None
         self._subscription: Subscription | None = None
-        self._dead: DeadLetters | None = None
         self._inbox = ""
         self._is_ensuring = False
 
@@ -195,7 +172,7 @@ class JetStreamSource:
         try:
             return self._thread.submit(self._close(until)).result(max(0.0, until - monotonic()) + ENDS)
         except TimeoutError:
-            return len(self._held)
+            return len(self._answers.held)
         finally:
             self._connection = None
             self._thread.stop(GRACE)
@@ -210,7 +187,7 @@ class JetStreamSource:
 
     def stats(self) -> SourceStats:
         """What it has done so far, and how it is."""
-        return self._stats.copy(in_flight=len(self._held), asked=self._pull.asked)
+        return self._stats.copy(in_flight=len(self._answers.held), asked=self._pull.asked)
 
     def state(self) -> dict[str, Any]:
         """`stats`, as plain values, with the names of what it pulls from."""
@@ -222,7 +199,7 @@ class JetStreamSource:
         connection = await connect(
             self._url, f"{self._pool.name}", self, timeout=self._timeout, credentials=self._credentials
         )
-        self._connection = connection
+        self._connection = self._answers.connection = connection
         self._stats.connected = True
         try:
             self._inbox = f"{connection.inbox()}."
@@ -247,15 +224,15 @@ class JetStreamSource:
         self._stats.connected = True
         self._stats.reconnects += 1
         self._pull.forget(monotonic())
-        if self._dead is not None:
-            self._dead.reconnected()
+        if self._answers.dead is not None:
+            self._answers.dead.reconnected()
         self._notice()
 
     def _ensure(self) -> None:
         """See to it that there is a consumer, and say what is wrong as long as there is none."""
         if not self._is_ensuring:
             self._is_ensuring = True
-            self._begin(self._ensure_consumer())
+            self._answers.begin(self._ensure_consumer())
 
     async def _ensure_consumer(self) -> None:
         try:
@@ -278,8 +255,10 @@ class JetStreamSource:
                 ack_wait=self._ack_wait,
                 max_ack_pending=self._max_ack_pending,
             )
-            if self._dead is None:
-                self._dead = await DeadLetters.open(self._connection, self.stream, self.consumer, self._dead_letter)
+            if self._answers.dead is None:
+                self._answers.dead = await DeadLetters.open(
+                    self._connection, self.stream, self.consumer, self._dead_letter
+                )
         except (BrokerError, ConnectionError, TimeoutError) as error:
             if insist and not (isinstance(error, BrokerError) and error.code == NO_STREAM):
                 raise
@@ -299,11 +278,6 @@ class JetStreamSource:
                 state,
             )
 
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)  # the loop itself would let it go
-        task.add_done_callback(self._tasks.discard)
-
     # -- the loop ------------------------------------------------------------------------------
 
     async def _run_or_close(self, connection: Connection) -> None:
@@ -320,10 +294,10 @@ class JetStreamSource:
             self._wake.clear()
             self._is_woken = False  # before the looks: what comes after them wakes it again
             try:
-                await self._answer(connection)
+                await self._answers.send(connection)
                 self._offer_again()
                 now = monotonic()
-                if now - looked >= LOOK:
+                if now - looked >= self._look_every:
                     looked = now
                     await self._look(connection, now)
                 await self._ask(connection, now)
@@ -335,7 +309,7 @@ class JetStreamSource:
             if ends:
                 return
             try:
-                async with asyncio.timeout(ROOM if self._waiting else LOOK):
+                async with asyncio.timeout(ROOM if self._waiting else self._look_every):
                     await self._wake.wait()
             except TimeoutError:
                 pass
@@ -354,10 +328,12 @@ class JetStreamSource:
         if self._pull.is_silent(now) and self._stats.connected and not self._stopping:
             self._be("the server says nothing")
             self._ensure()
-        for delivery in list(self._held.values()):
-            if now - delivery.extended >= self._ack_wait / 3:
-                delivery.extended = now
-                await connection.publish(delivery.reply, IN_PROGRESS)
+        await self._answers.extend(connection, now, self._ack_wait / 3)
+
+    @property
+    def _look_every(self) -> float:
+        """Seconds: so often that an extension, which is due at a third of the time, is sent before half is over."""
+        return min(LOOK, self._ack_wait / 6)
 
     def _notice(self) -> None:
         """Have the loop look. From any thread."""
@@ -381,18 +357,10 @@ class JetStreamSource:
         self._stats.delivered += 1
         if delivery.attempt > 1:
             self._stats.redelivered += 1
-        identity = delivery.identity
-        known = self._held.setdefault(identity, delivery)
-        if known is not delivery:  # its time was over, or its answer is under way
-            known.reply, known.extended = delivery.reply, now
-            self._pull.settled()
-            self._stats.repeated += 1
-            self._notice()  # there may be room to ask for more
-        elif identity in self._done:  # its acknowledgement was lost
-            delivery.is_repeated = True
-            self._note(delivery)
-        elif self._stopping:
-            self._give_back_one(delivery)
+        if not self._answers.hold(delivery, now):
+            return
+        if self._stopping:
+            self._answers.give_back(delivery)
         else:
             self._take(delivery)
 
@@ -407,14 +375,16 @@ class JetStreamSource:
 
     def _take(self, delivery: Delivery) -> None:
         if delivery.attempt > self._max_deliver:  # whoever had it the last time did not live to say so
-            self._bury(delivery, "deliveries", f"it was delivered {delivery.attempt - 1} times, and is not done")
+            self._answers.bury(
+                delivery, "deliveries", f"it was delivered {delivery.attempt - 1} times, and is not done"
+            )
             return
         try:
             item = self._decode(delivery.data)
         except Undecodable as error:
-            self._bury(delivery, "undecodable", str(error))
+            self._answers.bury(delivery, "undecodable", str(error))
         except Exception as error:
-            self._bury(delivery, "undecodable", one_line(error))
+            self._answers.bury(delivery, "undecodable", one_line(error))
         else:
             self._hand_over(delivery, item)
 
@@ -426,12 +396,12 @@ class JetStreamSource:
             delivery.item = item
             self._waiting.append(delivery)
         except PoolStopped:
-            self._give_back_one(delivery)
+            self._answers.give_back(delivery)
             if not self._stopping:
                 self._stopping = True
-                self._begin(self._give_back("the pool has stopped", ENDS))
+                self._answers.begin(self._give_back("the pool has stopped", ENDS))
         except Exception as error:  # of somebody's `priority` or `key`, for this item
-            self._bury(delivery, "failed", one_line(error))
+            self._answers.bury(delivery, "failed", one_line(error))
 
     def _offer_again(self) -> None:
         """Hand over what found no room, as long as there is some."""
@@ -443,132 +413,7 @@ class JetStreamSource:
                 self._waiting.rotate(1)
                 return
 
-    def _note(self, delivery: Delivery) -> None:
-        """An item has met its fate, in whatever thread."""
-        self._settled.append(delivery)
-        if not self._is_woken:
-            self._notice()
-
-    # -- a fate is known -----------------------------------------------------------------------
-
-    async def _answer(self, connection: Connection) -> None:
-        settled, counts = self._settled, self._stats
-        while settled:
-            if succeeded := self._succeeded():
-                await self._acknowledge(connection, succeeded)
-                continue
-            delivery = settled[0]
-            if self._held.get(delivery.identity) is not delivery:  # it was answered
-                settled.popleft()
-                continue
-            found = self._answer_to(delivery)
-            if found is None:
-                settled.popleft()
-                continue
-            answer, count = found
-            if answer:
-                await connection.publish(delivery.reply, answer)
-            settled.popleft()  # after it was sent: else it comes again
-            if answer is ACK:
-                self._remember(delivery.identity)
-            setattr(counts, count, getattr(counts, count) + 1)
-            self._forget(delivery)
-
-    def _succeeded(self) -> list[Delivery]:
-        """Take out what has succeeded, as most have, up to the first that has not."""
-        settled, held = self._settled, self._held
-        succeeded: list[Delivery] = []
-        while settled and len(succeeded) < AT_ONCE:
-            delivery = settled[0]
-            if not delivery.has_succeeded or held.get(delivery.identity) is not delivery:
-                break
-            succeeded.append(settled.popleft())
-        return succeeded
-
-    async def _acknowledge(self, connection: Connection, succeeded: list[Delivery]) -> None:
-        try:
-            await connection.publish_to([delivery.reply for delivery in succeeded], ACK)
-        except BaseException:  # they come again
-            self._settled.extendleft(reversed(succeeded))
-            raise
-        identities = [delivery.identity for delivery in succeeded]
-        self._remember(*identities)
-        for identity in identities:
-            del self._held[identity]
-        self._pull.settled(len(succeeded))
-        self._stats.acknowledged += len(succeeded)
-
-    def _answer_to(self, delivery: Delivery) -> tuple[bytes, str] | None:
-        """What the broker is to be told (nothing, if that is empty), and what counts it; None: that comes later."""
-        if delivery.is_repeated:
-            return ACK, "repeated"
-        if delivery.is_given_back or delivery.cancelled():
-            return nak(0.0), "given_back"
-        if delivery.is_discarded:
-            return ACKNOWLEDGE
-        error = delivery.exception()
-        if isinstance(error, ItemAbandoned):  # it may still run here: not at the same time somewhere else
-            return b"", "left"
-        assert error is not None  # what has succeeded is answered elsewhere
-        return self._answer_to_failure(delivery, error)
-
-    def _answer_to_failure(self, delivery: Delivery, error: BaseException) -> tuple[bytes, str] | None:
-        failures = self._sheds if isinstance(error, Shed) else self._failures
-        verdict = failures.of(error, delivery.attempt, random())
-        if isinstance(verdict, Again):
-            return nak(verdict.seconds), "retried"
-        if isinstance(verdict, Discarded):
-            return ACKNOWLEDGE
-        if verdict.why == FATAL:  # nothing is wrong with the item, but with this service, which stops
-            return nak(AGAIN), "retried"
-        self._bury(
-            delivery, f"shed: {error.reason}" if isinstance(error, Shed) else DEATHS[verdict.why], one_line(error)
-        )
-        return None
-
-    def _remember(self, *identities: str) -> None:
-        done = self._done
-        for identity in identities:
-            done[identity] = None
-        if len(done) > 2 * REMEMBERED:  # many at once: to find the first of a dict takes the longer the more are gone
-            self._done = dict.fromkeys([*done][-REMEMBERED:])
-
-    def _forget(self, delivery: Delivery) -> None:
-        del self._held[delivery.identity]
-        self._pull.settled()
-
-    # -- dead letters --------------------------------------------------------------------------
-
-    def _bury(self, delivery: Delivery, reason: str, text: str) -> None:
-        """Put it among the dead letters; only when it is there, end it."""
-        self._begin(self._bury_it(delivery, reason, text))
-
-    async def _bury_it(self, delivery: Delivery, reason: str, text: str) -> None:
-        assert self._connection is not None
-        assert self._dead is not None
-        try:
-            await self._dead.put(delivery, reason, text, self._timeout)
-        except NotPut as error:
-            log.error("pool %r: a message could not be put among the dead letters: %s", self._pool.name, error)
-            self._stats.retried += 1
-            answer = nak(AGAIN)
-        else:
-            log.error("pool %r: message %s is dead (%s): %s", self._pool.name, delivery.sequence, reason, text)
-            self._stats.dead[reason] = self._stats.dead.get(reason, 0) + 1
-            self._remember(delivery.identity)
-            answer = TERM
-        try:
-            await self._connection.publish(delivery.reply, answer)
-        except ConnectionError:  # it is delivered again, and known
-            pass
-        self._forget(delivery)
-        self._notice()
-
     # -- the end -------------------------------------------------------------------------------
-
-    def _give_back_one(self, delivery: Delivery) -> None:
-        delivery.is_given_back = True
-        self._note(delivery)
 
     async def _give_back(self, state: str, timeout: float) -> None:
         """Pull no more, and hand back what has not begun."""
@@ -577,8 +422,8 @@ class JetStreamSource:
         if self._subscription is not None:
             await self._subscription.drain(timeout)  # what is on its way here comes, and is given back
         while self._waiting:
-            self._give_back_one(self._waiting.popleft())
-        for delivery in list(self._held.values()):
+            self._answers.give_back(self._waiting.popleft())
+        for delivery in list(self._answers.held.values()):
             if delivery.is_handed_over:
                 delivery.cancel()
         self._stats.state = state
@@ -587,7 +432,7 @@ class JetStreamSource:
     async def _close(self, until: float) -> int:
         connection = self._connection
         assert connection is not None
-        while self._held and monotonic() < until:
+        while self._answers.held and monotonic() < until:
             self._notice()
             await asyncio.sleep(0.005)
         self._ended = True
@@ -603,7 +448,7 @@ class JetStreamSource:
         await connection.close()
         self._stats.connected = False
         self._stats.state = "stopped"
-        return len(self._held)
+        return len(self._answers.held)
 
 
 def _request(ask: Ask) -> bytes:
