@@ -301,7 +301,8 @@ class BoundedQueue(SubmittingQueue[T], ABC):
         return mine
 
     def _next(self, worker: Worker[T]) -> None:
-        worker.entry = worker.ahead.popleft() if worker.ahead else None
+        """What the worker has in hand has ended. (Here it has nothing more.)"""
+        worker.entry = None
 
     def _count(self, fate: int) -> None:
         if fate:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Final, TypeVar
+from itertools import islice, repeat, starmap
+from operator import itemgetter
+from typing import Any, Final, TypeVar
 
 from workpool._core.lane import REASONS, Lane
 from workpool._future import Place
@@ -19,6 +21,14 @@ from workpool._worker import DISOWNED, SUCCEEDED, Entry, Worker
 __all__ = ["SeveralQueue"]
 
 T = TypeVar("T")
+
+FUTURE: Final = itemgetter(2)
+"""Of an entry."""
+
+ONCE: Final = ((),)
+"""What a function without arguments is called with, once."""
+
+NOWHERE: Final[deque[Any]] = deque(maxlen=0)
 
 # Loading a member of an enum may be a call, on 3.11.
 QUEUED: Final = Place.QUEUED
@@ -37,7 +47,7 @@ class SeveralQueue(BoundedQueue[T]):
 
         Whoever calls this calls `grant` soon: who waits for room is not woken yet, to be in the way.
         """
-        append = worker.ahead.append
+        take = worker.ahead.extend
         ledger = self.ledger
         most = len(worker.ahead) + min(most, self._length() // max(1, len(self.workers)))
         lane = self._lane
@@ -45,12 +55,16 @@ class SeveralQueue(BoundedQueue[T]):
             lane = self._choose(now)
             if lane is not worker.lane:  # what goes first has come meanwhile, for whoever is idle first
                 return
-        while len(worker.ahead) < most and worker.entry is not None and worker.pending != DISOWNED:
+        self._take_at_once(worker, lane, most - len(worker.ahead))
+        while len(worker.ahead) < most and worker.entry is not None:
             waiting = lane.waiting
             pop = lane.pop
             first = lane.first
-            if not waiting or self._detour:  # from here on no call but a pop
+            moved = starmap(pop, ONCE)
+            if not waiting or self._detour or worker.pending == DISOWNED:  # from here on no call but the last
                 break
+            if lane.waiting is not waiting or lane.first != first:
+                continue
             entry = waiting[first]
             future = entry[2]
             if future is not None:
@@ -61,7 +75,28 @@ class SeveralQueue(BoundedQueue[T]):
                 future.place = TAKEN
             ledger.running += 1
             lane.room += 1
-            append(pop())
+            take(moved)
+
+    def _take_at_once(self, worker: Worker[T], lane: Lane[Entry[T]], most: int) -> None:
+        """The same for the oldest of a lane, if none of those has a future. One call moves them all, in which no Python
+        code runs: with the GIL, too, it is one step for everybody."""
+        waiting = lane.waiting
+        seen = list(islice(waiting, max(0, most)))
+        if lane.first or not seen or any(map(FUTURE, seen)):
+            return
+        count, ledger = len(seen), self.ledger
+        take, entries = worker.ahead.extend, starmap(lane.pop, repeat((), count))
+        if (  # from here on no call but the last
+            waiting is lane.waiting
+            and waiting
+            and waiting[0] is seen[0]  # so nobody has taken any: they are taken from the front alone
+            and not self._detour
+            and worker.entry is not None
+            and worker.pending != DISOWNED
+        ):
+            ledger.running += count
+            lane.room += count
+            take(entries)
 
     def has_share(self) -> bool:
         """Whether there may be something to take ahead: a look, without the lock. Not where there are rules that say
@@ -136,28 +171,36 @@ class SeveralQueue(BoundedQueue[T]):
     @section
     def _put_back(self, worker: Worker[T], count: int) -> None:
         self._rouse(coming=True)
-        back: list[Entry[T]] = []  # the last first
-        while len(back) < count and worker.pending != DISOWNED:
-            if worker.ahead:
-                back.append(worker.ahead.pop())
-            elif worker.entry is not None:
-                back.append(worker.entry)
-                worker.entry = None
-            else:
-                break
-        count = len(back)
-        if self.handed_back is not None:
-            self._add_to_handed_back(back)
-            self.ledger.running -= count
-            return
-        for entry in back:
-            if entry[2] is not None:
-                entry[2].place = QUEUED
         lane = self._lane if worker.lane is None else worker.lane
-        unpop = lane.unpop
-        self.ledger.running -= count  # from here on no call but the last
+        in_hand = [] if worker.entry is None else [worker.entry, *worker.ahead]
+        keep = max(0, len(in_hand) - count)
+        back = in_hand[keep:]
+        count, kept, reverse = len(back), deque(in_hand[1:keep]), back[::-1]
+        if worker.pending == DISOWNED:
+            return
+        if self.handed_back is None:
+            for entry in back:
+                if entry[2] is not None:
+                    entry[2].place = QUEUED
+        while True:
+            before = self.handed_back
+            handed_back = () if before is None else (*back, *before)
+            unpop = lane.unpop
+            if self.handed_back is before:  # from here on no call but the last
+                break
+        if worker.pending == DISOWNED:
+            return
+        worker.ahead = kept
+        if not keep:
+            worker.entry = None
+        self.ledger.running -= count
+        if before is not None:
+            self.handed_back = handed_back
+            self.ledger.cancelled += count
+            self.cut_short = self.cut_short or (count > 0 and (self.cut_at is not None or self.failure != ""))
+            return
         lane.room -= count
-        unpop(back)
+        unpop(reverse)
 
     def _add_to_handed_back(self, entries: Sequence[Entry[T]]) -> None:
         """`entries`, the last first, were to run before all that is there."""
@@ -168,23 +211,43 @@ class SeveralQueue(BoundedQueue[T]):
     @section
     def settle_untold(self, worker: Worker[T], fate: int, count: int) -> None:
         """Settle the first so many entries that a worker has in hand, which all have this fate and no future."""
-        if worker.pending == DISOWNED:
-            return
         ledger, ahead, has_rules, succeeded = self.ledger, worker.ahead, self.has_rules, fate == SUCCEEDED
-        for _ in range(count):
+        rest = count - 1 if succeeded and not has_rules and len(ahead) >= count - 1 else 0
+        forget, forget_all, entries = ahead.popleft, NOWHERE.extend, starmap(ahead.popleft, repeat((), rest))
+        if worker.pending == DISOWNED:  # from here on no call but the last
+            return
+        if rest:  # all but the last in one step, as in `_take_at_once`; whoever calls this holds them
+            ledger.running -= rest
+            ledger.succeeded += rest
+            worker.passed += rest
+            worker.entry = ahead[rest - 1]
+            forget_all(entries)
+        for _ in range(count - rest):
+            ended = worker.entry
+            if worker.pending == DISOWNED:  # from here on no call but the last
+                return
             ledger.running -= 1
             if succeeded:
                 ledger.succeeded += 1
             else:
                 ledger.failed += 1
             worker.passed += 1
-            ended = worker.entry
-            worker.entry = ahead.popleft() if ahead else None
+            if ahead:
+                worker.entry = ahead[0]
+                forget()
+            else:
+                worker.entry = None
             if has_rules and ended is not None:
                 self._release(ended)
                 self._rouse()
 
     def _next(self, worker: Worker[T]) -> None:
-        if worker.entry is not None:
+        ahead = worker.ahead
+        forget = ahead.popleft
+        if worker.entry is not None:  # from here on no call but the last
             worker.passed += 1
-        worker.entry = worker.ahead.popleft() if worker.ahead else None
+        if not ahead:
+            worker.entry = None
+            return
+        worker.entry = ahead[0]
+        forget()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dis
 import inspect
 import sys
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from types import FunctionType
@@ -225,8 +226,59 @@ def ends_and_takes(scene: Scene) -> None:
         scene.takes()
 
 
+class Far(Scene):
+    """Beside the busy worker, one that has taken several."""
+
+    def __init__(self, *queued: str, calls: tuple[str, ...] = (), ahead: int) -> None:
+        super().__init__(*queued, calls=calls, idle=0)
+        self.far = Puppet(self.queue, "far")
+        self.far.worker.ahead = deque()
+        assert self.far.comes() == "first"
+        self.queue.take_ahead(self.far.worker, ahead, 0.0)
+        self.hand = self.in_hand()
+
+    def in_hand(self) -> list[object]:
+        worker = self.far.worker
+        return [entry[0] for entry in (worker.entry, *worker.ahead) if entry is not None]
+
+    def is_whole(self) -> None:
+        self.taken += [*self.hand[: self.far.worker.passed], *self.in_hand()]
+        super().is_whole()
+
+
 def interrupt(_: Scene) -> None:
     raise KeyboardInterrupt
+
+
+FAR: dict[str, Callable[[Far], object]] = {
+    "takes": lambda scene: scene.queue.take_ahead(scene.far.worker, 2, 0.0),
+    "settles": lambda scene: scene.queue.settle_untold(scene.far.worker, SUCCEEDED, 3),
+    "puts back": lambda scene: scene.queue.put_back(scene.far.worker, 2),
+}
+
+MEANWHILE: dict[str, Callable[[Far], object]] = {
+    "takes": Scene.takes,
+    "submit": lambda scene: scene.submits("newer"),
+    "stats": looks,
+    "pause": pause_and_resume,
+    "close": lambda scene: scene.queue.close(drain=True),
+    "close without a drain": lambda scene: scene.queue.close(drain=False),
+    "abandon": abandon,
+    "interrupt": interrupt,
+}
+
+
+@pytest.mark.parametrize("event", MEANWHILE)
+@pytest.mark.parametrize("action", FAR)
+@pytest.mark.parametrize(
+    ("queued", "calls"), [(("first", "second", "third", "fourth", "fifth"), ()), (("first",), ("second", "third"))]
+)
+def test_whatever_happens_after_any_call_of_a_worker_that_has_several_each_item_is_in_one_place(
+    event: str, action: str, queued: tuple[str, ...], calls: tuple[str, ...]
+) -> None:
+    make_far = partial(Far, *queued, calls=calls, ahead=0 if action == "takes" else 2)
+    for scene in at_each_call(make_far, FAR[action], MEANWHILE[event], KeyboardInterrupt):
+        scene.is_whole()
 
 
 def press(scene: Scene) -> None:
