@@ -115,6 +115,7 @@ class Client:
     def pools(self) -> dict[str, Any]:
         self._connection.request("GET", "/api/pools")
         found: dict[str, Any] = json.load(self._connection.getresponse())["pools"]
+        self._connection.close()  # it is opened anew: the server closes one that is idle for some seconds
         return found
 
     def post(self, batch: object) -> int:
