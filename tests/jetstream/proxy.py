@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -17,34 +18,40 @@ class Proxy:
         self._there = (there.hostname, there.port)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._listener = socket.create_server(("127.0.0.1", 0))
         self._open = asyncio.Event()
         self._open.set()
         self._writers: set[asyncio.StreamWriter] = set()
         self._clients: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._accepts = True
         self.url = ""
 
     def __enter__(self) -> Proxy:
         self._thread.start()
-        self._server = self._run(asyncio.start_server(self._connected, "127.0.0.1", 0))
-        self.url = f"nats://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        self._listener.setblocking(False)
+        self.url = f"nats://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._call(lambda: self._begin(self._accept()))
         return self
 
     def __exit__(self, *_: object) -> None:
         self.cut(accepts=False)
-        self._call(self._server.close)
         self._run(self._ended())
+        self._listener.close()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
         self._loop.close()
 
     async def _ended(self) -> None:
-        for _ in range(10):  # who has just connected is let go first: cancelled before that, it would stay open
-            await asyncio.sleep(0)
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
+        await self._passes()  # who has just connected has begun: cancelled before that, it would stay open
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._passes()  # in which what was aborted is closed
+
+    async def _passes(self) -> None:
+        for _ in range(10):
+            await asyncio.sleep(0)
 
     def hold(self) -> None:
         """Let nothing through, and keep it."""
@@ -82,27 +89,39 @@ class Proxy:
     def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if not self._accepts:
-            writer.transport.abort()
-            return
+    async def _accept(self) -> None:
+        """Not with `asyncio.start_server`, which leaves whoever comes while it is closed with an open socket."""
+        while True:
+            client, _ = await self._loop.sock_accept(self._listener)
+            if self._accepts:
+                self._begin(self._connected(client))
+            else:
+                client.close()
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _connected(self, client: socket.socket) -> None:
+        both: set[asyncio.StreamWriter] = set()
         try:
+            reader, writer = await asyncio.open_connection(sock=client)
+            both.add(writer)
             there, here = await asyncio.open_connection(*self._there)
-        except BaseException:  # there is no server, or the proxy ends
-            writer.transport.abort()
-            return
-        both = {writer, here}
-        self._writers |= both
-        self._clients.add(writer)
-        try:
+            both.add(here)
+            self._writers |= both
+            self._clients.add(writer)
             await asyncio.gather(self._pass_on(reader, here), self._pass_on(there, writer))
-        except (OSError, asyncio.CancelledError):
+        except (OSError, asyncio.CancelledError):  # there is no server, or no client, or the proxy ends
             pass
         finally:
             self._writers -= both
-            self._clients.discard(writer)
+            self._clients -= both
             for each in both:
                 each.transport.abort()
+            if not both:
+                client.close()
 
     async def _pass_on(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         while data := await source.read(65536):
