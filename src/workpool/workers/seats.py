@@ -117,17 +117,15 @@ class Hand(Generic[T]):
         self._learn(ran)
         starts = accumulate(ran, initial=self._queue.clock.now() - sum(ran))
         waits = [start - entry[1] if start > entry[1] else 0.0 for start, entry in zip(starts, entries, strict=False)]
-        if not waits:
-            return
-        worker.tally.waited_all(waits)
-        quiet: list[float] = []
-        for entry, outcome in zip(entries, outcomes, strict=False):
+        begun = 0  # from here on, up to the first that is not quiet, they are settled together
+        for number, (entry, outcome) in enumerate(zip(entries, outcomes, strict=False)):
             if outcome[0] and entry[2] is None:
-                quiet.append(outcome[1])
                 continue
-            self._settle_quiet(quiet)
+            self._settle_quiet(ran[begun:number], waits[begun:number])
+            worker.tally.waited(waits[number])
             self._settle(entry, outcome)
-        self._settle_quiet(quiet)
+            begun = number + 1
+        self._settle_quiet(ran[begun : len(waits)], waits[begun:])
         worker.began = self._queue.clock.now()
 
     def _learn(self, ran: list[float]) -> None:
@@ -136,15 +134,17 @@ class Hand(Generic[T]):
         self._known = min(MEMORY, self._known + count)
         self.expected += (sum(ran) / count - self.expected) * min(1.0, count / self._known)
 
-    def _settle_quiet(self, ran: list[float]) -> None:
-        """So many have succeeded, of whose results nobody wants to know. Empties the list."""
-        if ran:
-            self._worker.tally.succeeded_all(ran)
-            if self._queue.learns:
-                for seconds in ran:
-                    self._queue.learn(seconds)
-            self._queue.settle_untold(self._worker, SUCCEEDED, len(ran))
-            ran.clear()
+    def _settle_quiet(self, ran: list[float], waits: list[float]) -> None:
+        """So many have succeeded, of whose results nobody wants to know."""
+        if not ran:
+            return
+        tally = self._worker.tally
+        tally.waited_all(waits)
+        tally.succeeded_all(ran)
+        if self._queue.learns:
+            for seconds in ran:
+                self._queue.learn(seconds)
+        self._queue.settle_untold(self._worker, SUCCEEDED, len(ran))
 
     def _settle(self, entry: Entry[T], outcome: Outcome) -> None:
         queue, worker, future = self._queue, self._worker, entry[2]
