@@ -357,8 +357,8 @@ def test_what_its_last_service_did_not_survive_is_not_run_for_ever(queue: JetStr
         pool = Pool(seen, workers=1)
         pool.start()
         here = source(pool, queue, max_deliver=3, ack_wait=0.3)
-        here.start()
         count = len(seen.items)
+        here.start()
         until(lambda count=count: len(seen.items) > count)  # type: ignore[misc]
         assert here._connection is not None
         here._thread.submit(here._connection.close()).result(SECONDS)  # as good as dead: it says nothing any more
