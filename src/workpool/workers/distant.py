@@ -57,7 +57,7 @@ SELECTABLE: Final = 1024
 AT_ONCE: Final = 100
 """So many messages are seen to before the bell and the board are looked at again."""
 
-LAST_WORDS: Final = 0.1
+LAST_WORDS: Final = 0.5
 """Seconds that a child has to say where it is, before it is killed over an item that takes too long."""
 
 PLAIN: Final = note(False, 1)
@@ -430,7 +430,9 @@ class DistantSeat(Generic[T]):
             self._child.tell(child.CANCEL)
             return
         self._child.tell(child.DUMP)
-        self._listen(perf_counter() + LAST_WORDS)
+        until = perf_counter() + LAST_WORDS
+        while self._stacks.empty() and not self.gone and perf_counter() < until:
+            self._listen(until)  # which ends with any message, or the bell
         hand.stuck(self._stacks.get() if not self._stacks.empty() else "")
         kill()
 
