@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Event, Thread
 from time import monotonic
@@ -37,6 +37,10 @@ END: Final = 120.0
 """Seconds in which all of it has to end."""
 
 
+RUNS: Final = b" pools run: "
+"""What a service logs when it has started. Before that a signal ends it as any other program."""
+
+
 class Services:
     """Processes that ship orders, and the ledger in which they write that down."""
 
@@ -44,6 +48,7 @@ class Services:
         self._ledger = folder / "ledger"
         self._ledger.touch()
         self._log = folder / "services.log"
+        self._started = 0
         settings = {"WORKPOOL__WORKER_POOLS__ORDERS__SOURCE__URL": url, "ORDERS_LEDGER": str(self._ledger)}
         self._environment = {**os.environ, **settings}
         self.running: list[subprocess.Popen[bytes]] = []
@@ -52,6 +57,11 @@ class Services:
         command = [sys.executable, "-m", "workpool", "serve", str(CONFIG)]
         with self._log.open("ab") as log:
             self.running.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=log, env=self._environment))
+        self._started += 1
+
+    def all_run(self) -> bool:
+        """Whether all that were ever started had come so far."""
+        return self._log.read_bytes().count(RUNS) == self._started
 
     def kill(self) -> int:
         """The first; its process."""
@@ -94,10 +104,10 @@ def produce(queue: JetStreamQueue[Order], orders: Sequence[Order], refusals: Cou
                     del left[0]
 
 
-def until(services: Services, queue: JetStreamQueue[Order], count: int) -> None:
-    """Wait until so many were shipped, at least, and for 0 until the queue is empty."""
+def until(services: Services, holds: Callable[[], bool]) -> None:
+    """Wait until that holds."""
     end, pause = monotonic() + END, Event()
-    while queue.depth() if count == 0 else services.count() < count:
+    while not holds():
         if monotonic() > end:
             raise SystemExit(f"it takes too long; the services said last:\n{services.last_words()}")
         pause.wait(0.05)
@@ -110,17 +120,19 @@ def run(folder: Path, number: int) -> int:
             print(f"the NATS server: {server.url}; the queue `orders` has room for {SIZE:,}", flush=True)
             services.start()
             services.start()
+            until(services, services.all_run)
             print(f"two services, {number:,} orders", flush=True)
             refusals: Counter[str] = Counter()
             orders = [Order(each, f"item {each % 7}") for each in range(number)]
             producer = Thread(target=produce, args=(queue, orders, refusals))
             producer.start()
-            until(services, queue, number // 3)
+            until(services, lambda: services.count() >= number // 3)
             print(f"killed a service (process {services.kill()}) when {services.count():,} were shipped", flush=True)
             services.start()
             print("started another", flush=True)
             producer.join()
-            until(services, queue, 0)
+            until(services, lambda: queue.depth() == 0)
+            until(services, services.all_run)  # the other may have shipped all before
             codes = services.stop()
             return tell(services.shipped(), number, refusals["refused"], codes)
 

@@ -18,7 +18,7 @@ def test_nothing_is_missing() -> None:
         timeout=55,
         cwd=ROOT,
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
     assert re.search(r"^killed a service \(process \d+\) when (\d[\d,]*) were shipped$", done.stdout, re.MULTILINE)
     assert "\nshipped  2,000 of them, " in done.stdout
     assert done.stdout.endswith("missing  0; the services ended with [0, 0]\n")
