@@ -17,6 +17,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from threading import Event, Thread
 from time import monotonic
@@ -36,9 +37,8 @@ TOGETHER: Final = 500
 END: Final = 120.0
 """Seconds in which all of it has to end."""
 
-
 RUNS: Final = b" pools run: "
-"""What a service logs when it has started. Before that a signal ends it as any other program."""
+"""What a service logs when it has started. Before that a SIGTERM ends it on the spot, as it does any program."""
 
 
 class Services:
@@ -60,7 +60,7 @@ class Services:
         self._started += 1
 
     def all_run(self) -> bool:
-        """Whether all that were ever started had come so far."""
+        """Whether each that was started has said so."""
         return self._log.read_bytes().count(RUNS) == self._started
 
     def kill(self) -> int:
@@ -70,11 +70,22 @@ class Services:
         victim.wait()
         return victim.pid
 
+    def one_ended(self) -> bool:
+        """Whether one of those that are to run does not."""
+        return any(process.poll() is not None for process in self.running)
+
     def stop(self) -> list[int]:
         """All, in order; their exit codes."""
         for process in self.running:
             process.send_signal(signal.SIGTERM)
-        return [process.wait(END) for process in self.running]
+        codes = [process.wait(END) for process in self.running]
+        self.running.clear()
+        return codes
+
+    def close(self) -> None:
+        """Kill what still runs, if it came to no `stop`."""
+        while self.running:
+            self.kill()
 
     def shipped(self) -> Counter[int]:
         return Counter(map(int, self._ledger.read_bytes().split()))
@@ -108,33 +119,36 @@ def until(services: Services, holds: Callable[[], bool]) -> None:
     """Wait until that holds."""
     end, pause = monotonic() + END, Event()
     while not holds():
-        if monotonic() > end:
-            raise SystemExit(f"it takes too long; the services said last:\n{services.last_words()}")
+        if services.one_ended() or monotonic() > end:
+            why = "a service has ended" if services.one_ended() else "it takes too long"
+            raise SystemExit(f"{why}; the services said last:\n{services.last_words()}")
         pause.wait(0.05)
 
 
 def run(folder: Path, number: int) -> int:
-    with NatsServer(str(folder / "nats")) as server:
-        with JetStreamQueue[Order](server.url, "orders", SIZE, id=lambda order: str(order.number)) as queue:
-            services = Services(folder, server.url)
-            print(f"the NATS server: {server.url}; the queue `orders` has room for {SIZE:,}", flush=True)
-            services.start()
-            services.start()
-            until(services, services.all_run)
-            print(f"two services, {number:,} orders", flush=True)
-            refusals: Counter[str] = Counter()
-            orders = [Order(each, f"item {each % 7}") for each in range(number)]
-            producer = Thread(target=produce, args=(queue, orders, refusals))
-            producer.start()
-            until(services, lambda: services.count() >= number // 3)
-            print(f"killed a service (process {services.kill()}) when {services.count():,} were shipped", flush=True)
-            services.start()
-            print("started another", flush=True)
-            producer.join()
-            until(services, lambda: queue.depth() == 0)
-            until(services, services.all_run)  # the other may have shipped all before
-            codes = services.stop()
-            return tell(services.shipped(), number, refusals["refused"], codes)
+    with (
+        NatsServer(str(folder / "nats")) as server,
+        JetStreamQueue[Order](server.url, "orders", SIZE, id=lambda order: str(order.number)) as queue,
+        closing(Services(folder, server.url)) as services,
+    ):
+        print(f"the NATS server: {server.url}; the queue `orders` has room for {SIZE:,}", flush=True)
+        services.start()
+        services.start()
+        until(services, services.all_run)
+        print(f"two services, {number:,} orders", flush=True)
+        refusals: Counter[str] = Counter()
+        orders = [Order(each, f"item {each % 7}") for each in range(number)]
+        producer = Thread(target=produce, args=(queue, orders, refusals), daemon=True)
+        producer.start()
+        until(services, lambda: services.count() >= number // 3)
+        print(f"killed a service (process {services.kill()}) when {services.count():,} were shipped", flush=True)
+        services.start()
+        print("started another", flush=True)
+        producer.join()
+        until(services, lambda: queue.depth() == 0)
+        until(services, services.all_run)  # the new one may not, if the other was quick with all orders
+        codes = services.stop()
+        return tell(services.shipped(), number, refusals["refused"], codes)
 
 
 def tell(shipped: Counter[int], number: int, refused: int, codes: list[int]) -> int:

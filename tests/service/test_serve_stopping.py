@@ -34,7 +34,6 @@ import ctypes
 import os
 import signal
 import threading
-import time
 
 EFFECTS = os.open("effects", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
@@ -64,7 +63,7 @@ def forks(line):
 
 def slow_to_begin():
     os.write(EFFECTS, b"begins\\n")
-    time.sleep(600)
+    threading.Event().wait()
 """
 
 CONFIG = """
