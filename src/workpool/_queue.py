@@ -66,8 +66,13 @@ EDGES: Final = (0.0, *BOUNDS, inf)
 BURST: Final = 64
 """So many items a worker sheds in a row before it gives way, as if it had waited: on an event loop, others wait."""
 
+
 MEMORY: Final = 1 / 64
 """How much of the expected run time each item makes up anew, after the first."""
+
+
+def _let_fail(error: BaseException) -> None:
+    """Nothing is run here that could."""
 
 
 class BoundedQueue(SubmittingQueue[T], ABC):
@@ -75,21 +80,32 @@ class BoundedQueue(SubmittingQueue[T], ABC):
 
     __slots__ = ()
 
-    def takes(self, worker: Worker[T]) -> Iterator[Entry[T] | None]:  # noqa: C901, PLR0912, PLR0915 - one frame for each item
+    def takes(  # noqa: C901, PLR0912, PLR0915 - one frame for each item
+        self,
+        worker: Worker[T],
+        run: Callable[[T], object] | None = None,
+        fail: Callable[[BaseException], object] = _let_fail,
+    ) -> Iterator[Entry[T] | None]:
         """Settle what `worker` finished (`worker.fate`) and give it the next entry, in one section, at each step.
 
-        Records how long the one ran and the other waited, up to `worker.at`, before it settles: so a snapshot
-        never has more fates than durations.
+        With `run`, an item whose result nobody wants is run here, in the same frame, which saves 5 % of what it costs;
+        `fail` is called with what it raises. Only the others are given.
+
+        Records how long the one ran and the other waited, up to the time it came back, before it settles: so a
+        snapshot never has more fates than durations.
 
         None: nothing to take now. The worker ends if it is `leaving`; else it waits for its wake and
         comes again. A generator, because its locals and its resumption cost 20 % of an item less than
         a method that is called for each.
         """
-        alone = GIL and not (self.has_rules or _traced())
-        worker.settles_freely = calls = alone and worker.ahead is NOTHING_AHEAD
+        plain = not (self.has_rules or _traced())
+        locks = not GIL and plain and self._choose is None  # the same stretch, then, but under the lock
+        alone = locks or (GIL and plain)
+        calls = alone and worker.ahead is NOTHING_AHEAD
+        worker.settles_freely = GIL and calls
         keyed = GIL and self.keys is not None and self.limiter is None and self._only is not None and not _traced()
         try_acquire, release, settle_and_take = self.try_acquire, self.release, self._settle_and_take
-        ledger = self.ledger
+        ledger, now = self.ledger, self._now
         lane, is_judged, learns = self._lane, self.is_judged, self.learns
         waiters = lane.waiters
         choose = None if not alone else self._choose  # else it is asked under the lock: it may turn the lane round
@@ -99,13 +115,14 @@ class BoundedQueue(SubmittingQueue[T], ABC):
         hand: list[Entry[T] | None] = []
         head: Entry[T] | None
         entry: Entry[T] | None = None
+        _ended: Entry[T] | None = None
         # Whoever takes several entries may put some back, and records the times of the others when they have ended.
         tally = worker.tally if worker.ahead is NOTHING_AHEAD else Tally()
         success, wait = tally.success, tally.wait
         bucket, low, high = 0, 0.0, FIRST
+        at = worker.at
+        fate = worker.fate  # nobody else writes it
         while True:
-            at = worker.at
-            fate = worker.fate  # nobody else writes it
             if fate == succeeded:
                 ran = at - worker.began
                 if ran < quick:
@@ -119,55 +136,65 @@ class BoundedQueue(SubmittingQueue[T], ABC):
             if choose is not None:
                 lane = worker.lane = choose(at)
                 waiters = lane.waiters
-            line = lane.waiting
-            pop: Callable[[], Entry[T]] = lane.pop
-            first = lane.first
-            if (
-                alone
-                and line
-                and not (self._detour or waiters)
-                and ((future := (head := line[first])[2]) is None or (calls and future.place is queued))
-                and (not (pending := worker.pending) or (calls and pending == telling and entry is not None))
-            ):
-                # From the line before on no call but the last, nor an end of `head`, which was `entry`, too, or of a
-                # future that was told, which `entry` has; an interrupt after that finds the entry.
-                if pending:
-                    self._telling -= 1
-                    worker.telling = None
-                    worker.pending = NONE
-                if future is not None:
-                    future.place = TAKEN
-                worker.entry = head
-                if fate == succeeded:
-                    ledger.succeeded += 1
-                elif fate:
-                    ledger.failed += 1
+            try:
+                if locks:
+                    _ended = entry  # its end may be that of somebody's object, and is not to come under the lock
+                    if not try_acquire():
+                        self.contend()
+                line = lane.waiting
+                pop: Callable[[], Entry[T]] = lane.pop
+                first = lane.first
+                if (
+                    alone
+                    and line
+                    and not (self._detour or waiters)
+                    and ((future := (head := line[first])[2]) is None or (calls and future.place is queued))
+                    and (not (pending := worker.pending) or (calls and pending == telling and entry is not None))
+                ):
+                    # From the line before on no call but the last, nor an end of `head`, which was `entry`, too, or of
+                    # a future that was told, which `entry` has; an interrupt after that finds the entry.
+                    if pending:
+                        self._telling -= 1
+                        worker.telling = None
+                        worker.pending = NONE
+                    if future is not None:
+                        future.place = TAKEN
+                    worker.entry = head
+                    if fate == succeeded:
+                        ledger.succeeded += 1
+                    elif fate:
+                        ledger.failed += 1
+                    else:
+                        ledger.running += 1
+                    lane.room += 1
+                    # the same; or another, where a tracer that came later let somebody in between
+                    worker.entry = head = entry = pop()
+                    if locks:
+                        release()
+                        _ended = None
                 else:
-                    ledger.running += 1
-                lane.room += 1
-                # the same; or another, where a tracer that came later let somebody in between
-                worker.entry = head = entry = pop()
-            else:
-                if not (keyed and self._take_free(worker, lane)):
-                    try:
-                        if not try_acquire():
+                    if not (keyed and self._take_free(worker, lane)):
+                        if not (locks or try_acquire()):
                             self.contend()
                         lane = settle_and_take(worker, ledger)
                         waiters = lane.waiters
                         release()
                         if self._dropping is not None or self._dropped:
                             self.tell_dropped()
-                    except BaseException:
-                        try:
-                            release()
-                        except RuntimeError:
-                            pass
-                        raise
-                head = entry = worker.entry
-                if entry is None:
-                    future = None  # an idle worker has nothing of its last item
-                    yield None
-                    continue
+                    head = entry = worker.entry
+                    _ended = None
+            except BaseException:
+                try:
+                    release()
+                except RuntimeError:
+                    pass
+                raise
+            if entry is None:
+                future = None  # an idle worker has nothing of its last item
+                yield None
+                at = worker.at
+                fate = worker.fate
+                continue
             waited = at - entry[1]
             if waited <= low or waited > high:  # waits are alike from one item to the next: most need no search
                 waited = max(waited, 0.0)  # the item may have come after the clock was read
@@ -182,18 +209,35 @@ class BoundedQueue(SubmittingQueue[T], ABC):
                     why = self.verdict(lane, entry, waited, at)
                 if why:
                     self.shed(worker, entry, why)
-                    worker.at = self._now()
+                    at = now()
+                    fate = worker.fate
                     shed += 1
                     if shed % BURST:
                         continue
                     worker.wake(None)  # so that its wait is none
                     head = entry = None
+                    yield None
+                    at = worker.at
+                    fate = worker.fate
+                    continue
+            if run is not None and entry[2] is None:
+                try:
+                    run(entry[0])
+                except BaseException as error:
+                    fail(error)
+                    fate = worker.fate
+                else:
+                    worker.fate = fate = succeeded
+                at = now()
+                continue
             if GIL:
                 yield entry
             else:
                 hand.append(entry)
                 head = entry = None  # see `work`
                 yield hand.pop()
+            at = worker.at
+            fate = worker.fate
 
     def _settle_and_take(self, worker: Worker[T], ledger: Ledger) -> Lane[Entry[T]]:
         """The same under the lock, where there is more to see to, or another thread may come at any time."""
@@ -212,7 +256,7 @@ class BoundedQueue(SubmittingQueue[T], ABC):
         if self.has_rules:
             return self._take_by_rules(worker, ledger)
         if self._choose is not None:
-            lane = self._choose(worker.at)
+            lane = self._choose(worker.began)
         waiting = lane.waiting
         pop = lane.pop
         first = lane.first

@@ -285,7 +285,8 @@ class Pool(Generic[T, R]):
         Raises `QueueFull`, `PoolNotStarted` or `PoolStopped`; each means that the item was not accepted.
         Costs about half a microsecond.
         """
-        if not self._offer(item, None) and (refusal := self._queue.press(item, None)) is not None:
+        offer = self._offer  # a local: see `offer` itself
+        if not offer(item, None) and (refusal := self._queue.press(item, None)) is not None:
             raise refusal
 
     def submit_wait(self, item: T, timeout: float | None = None) -> None:
@@ -295,7 +296,8 @@ class Pool(Generic[T, R]):
         as soon as the pool closes; each means that the item was not accepted. In a process function of this pool,
         without a timeout, `PoolDeadlock` if all its other workers wait for their pool already.
         """
-        if not self._offer_waiting(item, None):
+        offer = self._offer_waiting  # a local: see `offer` itself
+        if not offer(item, None):
             self._sit(
                 "submit_wait()",
                 "asubmit()",

@@ -395,11 +395,13 @@ class Taken:
         return self._acquire()
 
 
+@pytest.mark.parametrize(("again", "pauses"), [(0, 10), (10, 0), (4, 6)], ids=["gil", "no gil", "both"])
 @pytest.mark.parametrize(("times", "tries", "blocked"), [(0, 1, 0), (5, 6, 0), (10**9, 11, 1)])
 def test_who_finds_the_lock_taken_lets_others_run_before_it_blocks(
-    times: int, tries: int, blocked: int, monkeypatch: pytest.MonkeyPatch
+    times: int, tries: int, blocked: int, again: int, pauses: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workpool._state.PAUSES", (0.0,) * 10)
+    monkeypatch.setattr("workpool._state.TRIES", again)
+    monkeypatch.setattr("workpool._state.PAUSES", (0.0,) * pauses)
     stage = Stage(workers=2)
     idle, puppet = Puppet(stage.queue), Puppet(stage.queue)
     assert idle.comes() is None

@@ -8,6 +8,7 @@ from pathlib import Path
 from tests.docs.pages import ROOT, blocks, page, rows, section
 from workpool import _state
 from workpool._core import lifecycle
+from workpool._interpreter import GIL
 from workpool._stopping import GRACE
 
 ARCHITECTURE = page("ARCHITECTURE.md")
@@ -51,6 +52,8 @@ def test_the_order_is_that_of_the_contract() -> None:
 def test_the_numbers_are_those_of_the_code() -> None:
     assert len(_state.PAUSES) == 39
     assert "some forty times and longer each time" in ARCHITECTURE
+    assert (0 if GIL else 100) == _state.TRIES
+    assert "it asks a hundred times" in ARCHITECTURE
     assert GRACE == 0.5
     assert "half a second" in ARCHITECTURE
 

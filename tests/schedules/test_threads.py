@@ -127,6 +127,7 @@ def explorer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
         it.RLock, "_is_owned", lambda lock: lock._owner is it._scheduler.current_scheduler().me(), raising=False
     )
     monkeypatch.setattr("workpool._state.PAUSES", ())
+    monkeypatch.setattr("workpool._state.TRIES", 0)
     if with_gil:
         monkeypatch.setattr("workpool._queue._traced", lambda: False)
     else:

@@ -18,7 +18,7 @@ from workpool._clock import Parker
 from workpool._context import Context, enter
 from workpool._control import ControlledQueue
 from workpool._fate import Hooks, failed, interrupted, succeeded_for
-from workpool._worker import SUCCEEDED, Worker
+from workpool._worker import Worker
 from workpool.workers.driver import Driver
 from workpool.workers.wrapping import wrapped
 
@@ -136,7 +136,7 @@ def work(
     """
     now = queue.clock.now
     worker.at = now()
-    for entry in queue.takes(worker):
+    for entry in queue.takes(worker, process, partial(failed, queue, worker, hooks)):
         if entry is None:
             item = future = result = None
             if worker.leaving or not wait():
@@ -144,19 +144,16 @@ def work(
             worker.at = now()
             continue
         item, _, future, _ = entry
-        if future is not None:
-            future.set_running_or_notify_cancel()
+        assert future is not None
+        future.set_running_or_notify_cancel()
         try:
             result = process(item)
         except BaseException as error:
             failed(queue, worker, hooks, error)
         else:
-            if future is None:
-                worker.fate = SUCCEEDED
-            else:
-                # Without the GIL, an entry ends in the thread that made it, after the worker has let it go; its
-                # future with it, and the result in the worker again, which may be idle by then: it would stay.
-                del entry
-                succeeded_for(queue, worker, future, result)
-                result = None  # it is the caller's now
+            # Without the GIL, an entry ends in the thread that made it, after the worker has let it go; its
+            # future with it, and the result in the worker again, which may be idle by then: it would stay.
+            del entry
+            succeeded_for(queue, worker, future, result)
+            result = None  # it is the caller's now
         worker.at = now()
