@@ -85,7 +85,7 @@ def _serve(config: Config, events: SimpleQueue[Signalled | Stopped | BaseExcepti
         raise Wrong(f"the service cannot start: {error}") from None
     grace = config.shutdown.grace
     at = "" if service.server is None else f"; {service.server.url}"
-    log.info("%s", f"{len(service.pools)} pools run: {', '.join(service.pools)}{at}")
+    log.info("%s", f"pools run: {', '.join(service.pools)}{at}")
     signalled = 0
     while True:
         event = _next(events)
