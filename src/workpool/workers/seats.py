@@ -23,8 +23,8 @@ KILLED: Final = 0.2
 """What one counts for that was killed meanwhile: that may have been somebody else's doing."""
 
 SPAN: Final = 0.0015
-"""Seconds that a batch is to take. Each costs its parent up to 0.1 ms where the CPUs are busy; and with 1 ms, a child ran
-dry too often there: whoever is to send it the next may have to wait for a CPU for about as long."""
+"""Seconds that a batch is to take. Each costs its parent up to 0.1 ms where the CPUs are busy; and with 1 ms, a child
+ran dry too often there: whoever is to send it the next may have to wait for a CPU for about as long."""
 
 MEMORY: Final = 64
 """Of so many items the mean run time is what the next are expected to take; the last have more weight."""
