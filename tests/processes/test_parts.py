@@ -15,6 +15,7 @@ from workpool import Fifo, Hooks
 from workpool._worker import SUCCEEDED, Worker
 from workpool.workers import child
 from workpool.workers.board import BEGUN, BYTES, ITEMS, LIMIT, NOTHING, POSTED, RESULT, SLOTS, Board
+from workpool.workers.channel import Channel
 from workpool.workers.distant import DistantSeat
 from workpool.workers.doorbell import Doorbell
 from workpool.workers.seats import Chair, Hand, Plan, SeatUnfit
@@ -184,7 +185,7 @@ class Scene:
         self.distant = Stepped(ends[0], memory)
         self.child = Board(memory)
         self.socket = ends[1]
-        self.seat = DistantSeat(self.stage.queue, self.worker, self.distant, bell)
+        self.seat = DistantSeat(self.stage.queue, self.worker, self.distant, Channel(self.distant, bell))
         self.hand = Hand(self.stage.queue, self.worker, Hooks())
 
     def take(self, more: int) -> None:

@@ -10,52 +10,36 @@ from __future__ import annotations
 
 import logging
 import pickle
-import select
-import socket
 from abc import abstractmethod
 from collections.abc import Callable
 from functools import partial
 from itertools import count
-from queue import SimpleQueue
 from time import perf_counter
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from workpool._control import ControlledQueue
 from workpool._fate import Hooks
 from workpool._worker import Worker, attempt_of
 from workpool.errors import NotPicklable, WorkerDied
 from workpool.workers import board, child
+from workpool.workers.channel import LEAVE, LONGEST, Channel, Distant
 from workpool.workers.crossing import PROTOCOL, Refused, dumps, is_raw, loads_error
 from workpool.workers.doorbell import Doorbell
-from workpool.workers.seats import KILLED, Chair, Hand, Outcome, Plan, SeatUnfit
+from workpool.workers.seats import Chair, Hand, Outcome, Plan, SeatUnfit
 from workpool.workers.settings import Interpreters, Processes
 from workpool.workers.threads import Threads
-from workpool.workers.wire import Kind, Message, Reader, note, parts, send
+from workpool.workers.wire import Kind, note, parts
 from workpool.workers.wrapping import late
 
-__all__ = ["Distant", "DistantSeat", "DistantWorkers"]
+__all__ = ["DistantSeat", "DistantWorkers"]
 
 T = TypeVar("T")
-
-log = logging.getLogger("workpool")
 
 PATIENCE: Final = 0.002
 """Seconds until a batch, which is to take less, gives up what the child has not begun."""
 
-LEAVE: Final = 1.0
-"""Seconds that a child has to end, when it is told to, before it is killed."""
-
-LONGEST: Final = 0.001
-"""Seconds that a result may wait on the board while the child has more to do."""
-
 SHORTEST: Final = 0.0002
 """Seconds between two looks at the board. No reason for this number, but that a look costs a tenth of it."""
-
-SELECTABLE: Final = 1024
-"""File descriptors from this on `select` does not take."""
-
-AT_ONCE: Final = 100
-"""So many messages are seen to before the bell and the board are looked at again."""
 
 LAST_WORDS: Final = 0.5
 """Seconds that a child has to say where it is, before it is killed over an item that takes too long."""
@@ -65,42 +49,6 @@ PLAIN: Final = note(False, 1)
 
 SIMPLE: Final = frozenset({int, str, bytes, float, bool, type(None)})
 """Types whose values share no state: a batch of them can be pickled as one."""
-
-
-class HasFileno(Protocol):
-    """What can be waited for."""
-
-    def fileno(self) -> int: ...
-
-
-class Distant(Protocol):
-    """What a seat needs of the process, or interpreter, that it sends its batches to."""
-
-    kind: str
-    """What to call it."""
-    board: board.Board
-    sock: socket.socket
-    """Does not block."""
-    reader: Reader
-
-    @property
-    def life(self) -> HasFileno | None:
-        """Tells its end, which the socket does not while something that it has started holds that; None: it does."""
-
-    @property
-    def kill(self) -> Callable[[], None] | None:
-        """Ends it at once; None: nothing can."""
-
-    def tell(self, word: bytes, _: None = None) -> None:
-        """Say something to the thread that listens there."""
-
-    def end(self, patience: float) -> str:
-        """Have it end, and free what it had. How it ended."""
-        ...
-
-    def unfit(self, patience: float) -> SeatUnfit:
-        """Why it never was ready, once it has ended."""
-        ...
 
 
 class DistantWorkers(Threads[T]):
@@ -171,15 +119,15 @@ def _open(
         new.kill()
     elif worker.cancelled:
         new.tell(child.CANCEL)
-    seat = DistantSeat(queue, worker, new, bell)
     try:
-        seat.wait_until_ready(limit)
+        channel = Channel(new, bell)
+        channel.wait_until_ready(limit)
+        return DistantSeat(queue, worker, new, channel)
     except SeatUnfit:
         raise
     except BaseException as error:
         new.end(0)
         raise SeatUnfit(f"it could not be followed: {type(error).__name__}: {error}") from error
-    return seat
 
 
 def _ring(bell: Doorbell) -> Callable[[object], None]:
@@ -194,30 +142,17 @@ def _ring(bell: Doorbell) -> Callable[[object], None]:
 class DistantSeat(Generic[T]):
     """Where the items of one worker run, until it is gone."""
 
-    def __init__(self, queue: ControlledQueue[T], worker: Worker[T], child: Distant, bell: Doorbell) -> None:
+    def __init__(self, queue: ControlledQueue[T], worker: Worker[T], child: Distant, channel: Channel) -> None:
         self._queue = queue
         self._worker = worker
         self._child = child
-        self._bell = bell
+        self._channel = channel
         self._board = child.board
         self._board.lift()
-        self._posted: dict[int, bytes | bytearray] = {}
-        self._stacks: SimpleQueue[str] = SimpleQueue()
         self._late: int | None = None
         """The item that took too long: the child was killed over it, or told to end early if nothing can kill it."""
-        self.gone = False
-        self._unsent: list[memoryview] = []
-        self._wanted = select.POLLIN
-        self._poll = select.poll()
-        self._poll.register(child.sock, select.POLLIN)
-        self._poll.register(bell, select.POLLIN)
-        self._life = -1 if child.life is None else child.life.fileno()
-        if child.life is not None:
-            self._poll.register(child.life, select.POLLIN)
-        self._bell_fd = bell.fileno()
-        self._fds = [fd for fd in (child.sock.fileno(), self._bell_fd, self._life) if fd >= 0]
-        self._is_selectable = max(self._fds) < SELECTABLE
-        self._dead = False
+        self._spent = False
+        """The child may live, and is to have nothing more to do."""
         # Of items, by their numbers.
         self._first = -worker.passed
         """What number the first that the worker ever had would have."""
@@ -227,8 +162,6 @@ class DistantSeat(Generic[T]):
         """Before this are those of the batch that the child is on; from this on, what was sent ahead."""
         self._kept = 0
         """Before this all are left to the child, or have ended."""
-        self._through = 0
-        """The child has said that it is through with all before this."""
         self._certain = 0
         """Before this all are the child's, when some were taken back."""
         self._cut = False
@@ -237,33 +170,9 @@ class DistantSeat(Generic[T]):
         """When the batch that the child is on takes too long."""
         self._pause = PATIENCE
 
-    def wait_until_ready(self, limit: float | None) -> None:
-        """Raises `SeatUnfit` if it ends instead, says why it cannot be, or takes longer than so many seconds."""
-        until = None if limit is None else perf_counter() + limit
-        ready = select.poll()  # without the bell: whoever rings it now means the rest that comes after this
-        ready.register(self._child.sock, select.POLLIN)
-        if self._child.life is not None:
-            ready.register(self._child.life, select.POLLIN)
-        while True:
-            left = None if until is None else max(0.0, until - perf_counter()) * 1000
-            more = self._child.reader.has_message
-            if not (events := ready.poll(0 if more else left)) and not more:
-                self._child.end(0)
-                raise SeatUnfit(f"the {self._child.kind} was not ready within {limit:g} s", KILLED)
-            self._note(events)
-            message = self._child.reader.read()
-            if self._child.reader.ended or (self._dead and message is None):
-                raise self._child.unfit(LEAVE)
-            if message is None:
-                continue
-            if message.kind == Kind.READY:
-                return
-            if message.kind == Kind.UNFIT:
-                self._child.end(LEAVE)
-                raise SeatUnfit(message.body.decode(errors="replace").rstrip())
-            self._see_to(message)
-
-    # -- a batch -------------------------------------------------------------------------------
+    @property
+    def gone(self) -> bool:
+        return self._spent or self._channel.gone
 
     def run(self, hand: Hand[T], take_more: Callable[[], bool]) -> None:
         hand.begin()
@@ -275,25 +184,16 @@ class DistantSeat(Generic[T]):
         if hand.left:
             hand.put_back(hand.left)
         if self._late is not None:  # it believes that it is to end
-            self.gone = True
+            self._spent = True
 
     def abort(self, hand: Hand[T]) -> None:
         """Something here has failed amid a batch: end the child, and settle what it has done by its board."""
-        self.gone = True
+        self._spent = True
         if self._child.kill is not None:
             self._child.kill()
-            self._hear_out()
+            self._channel.hear_out()
         self._bury(hand)
         hand.put_back(hand.left)
-
-    def _hear_out(self) -> None:
-        """It was killed: what it had said is heard to the last."""
-        if self._life >= 0:
-            ended = select.poll()
-            ended.register(self._life, select.POLLIN)
-            ended.poll(LEAVE * 1000)
-        self._dead = True
-        self._read()
 
     def _open(self) -> None:
         """The child has nothing more to begin, and nothing of its last items is in hand: what comes has new numbers."""
@@ -319,7 +219,7 @@ class DistantSeat(Generic[T]):
         views = parts(kind, notes, body, number=self._sent, items=len(entries))
         self._sent = self._kept = self._sent + len(entries)
         self._board.announce(self._sent)
-        self._send(self._unsent + views)
+        self._channel.send(views)
         hand.sent()
 
     def _follow(self, hand: Hand[T], take_more: Callable[[], bool]) -> None:
@@ -327,7 +227,7 @@ class DistantSeat(Generic[T]):
         self._front = 0
         until: float | None = self._send_ahead(hand, take_more)
         while True:
-            self._listen(until)
+            self._channel.listen(until)
             self._harvest(hand)  # after whatever has read that it is through: all that is done is on the board now
             if not self._is_on_it(hand):
                 return
@@ -343,7 +243,7 @@ class DistantSeat(Generic[T]):
 
     def _is_on_it(self, hand: Hand[T]) -> bool:
         """The child may have something to do: of what was taken back it alone knows whether it had begun that."""
-        return not self.gone and self._through < self._sent and (self._cut or hand.left > 0)
+        return not self.gone and self._channel.through < self._sent and (self._cut or hand.left > 0)
 
     def _send_ahead(self, hand: Hand[T], take_more: Callable[[], bool]) -> float:
         """When the child is on its last batch, send the next. If it takes too long over that, take back what there is.
@@ -360,7 +260,7 @@ class DistantSeat(Generic[T]):
             return now
         if self._front == self._sent:
             left = hand.left
-            if not left or self._unsent or not take_more():
+            if not left or self._channel.is_sending or not take_more():
                 return self._due
             self._dispatch(hand, left)
         return min(self._due, now + max(SHORTEST, min(LONGEST, hand.expected * (self._front - seen))))
@@ -373,7 +273,7 @@ class DistantSeat(Generic[T]):
     def _harvest(self, hand: Hand[T]) -> None:
         """Settle what is done, as far as it is here: the message with a large result may still be on its way."""
         seen = self._seen
-        statuses, seconds = self._board.read(seen, self._kept, self._posted)
+        statuses, seconds = self._board.read(seen, self._kept, self._channel.posted)
         if not statuses:
             return
         outcomes: list[Outcome]
@@ -382,9 +282,9 @@ class DistantSeat(Generic[T]):
         else:
             outcomes = list(map(self._outcome, count(seen), statuses, seconds))
         hand.ended(outcomes)
-        if self._posted:
+        if self._channel.posted:
             for number in range(seen, self._seen):
-                self._posted.pop(number, None)
+                self._channel.posted.pop(number, None)
 
     def _take_back(self, hand: Hand[T]) -> None:
         """The batch takes too long: have what the child has not begun, but the first that has not ended."""
@@ -431,9 +331,9 @@ class DistantSeat(Generic[T]):
             return
         self._child.tell(child.DUMP)
         until = perf_counter() + LAST_WORDS
-        while self._stacks.empty() and not self.gone and perf_counter() < until:
-            self._listen(until)  # which ends with any message, or the bell
-        hand.stuck(self._stacks.get() if not self._stacks.empty() else "")
+        while self._channel.stacks.empty() and not self.gone and perf_counter() < until:
+            self._channel.listen(until)  # which ends with any message, or the bell
+        hand.stuck(self._channel.stacks.get() if not self._channel.stacks.empty() else "")
         kill()
 
     def _outcome(self, number: int, status: int, seconds: float) -> Outcome:
@@ -443,7 +343,7 @@ class DistantSeat(Generic[T]):
             return True, seconds, None
         failed = status & board.FAILED
         try:
-            data = self._posted[number] if status & board.POSTED else self._board.written(number)
+            data = self._channel.posted[number] if status & board.POSTED else self._board.written(number)
             if status & board.RAW:
                 return True, seconds, bytes(data)
             if failed:
@@ -453,82 +353,8 @@ class DistantSeat(Generic[T]):
             what = "an exception" if failed else "a result"
             return False, seconds, NotPicklable(f"{what} came back that cannot be unpickled here: {error}")
 
-    # -- the socket ----------------------------------------------------------------------------
-
-    def _send(self, views: list[memoryview]) -> None:
-        """What the socket does not take at once, `_listen` sends."""
-        try:
-            self._unsent = send(self._child.sock, views)
-        except OSError:  # nobody is there; `_read` finds that out
-            self._unsent = []
-        wanted = select.POLLIN | (select.POLLOUT if self._unsent else 0)
-        if wanted != self._wanted:
-            self._poll.modify(self._child.sock, wanted)
-            self._wanted = wanted
-
-    def _listen(self, until: float | None) -> None:
-        """See to what the child says, or has said. Wait for that, or the bell, until that time (None: for ever)."""
-        while True:
-            more = self._child.reader.has_message  # of a flood
-            events = self._wait(0.0 if more else None if until is None else max(0.0, until - perf_counter()))
-            if not events and not more:
-                return
-            rang = self._note(events)
-            if self._unsent:
-                self._send(self._unsent)
-                if not (rang or more) and all(event == select.POLLOUT for _, event in events):
-                    continue
-            self._read()
-            return
-
-    def _wait(self, seconds: float | None) -> list[tuple[int, int]]:
-        """For one of all that can be waited for. `poll` counts milliseconds, which is too coarse for a fraction."""
-        if seconds is None or seconds > LONGEST or self._unsent or not self._is_selectable:
-            return self._poll.poll(None if seconds is None else seconds * 1000)
-        ready, _, _ = select.select(self._fds, (), (), seconds)
-        return [(fd, select.POLLIN) for fd in ready]
-
-    def _note(self, events: list[tuple[int, int]]) -> bool:
-        """Whether the bell rang. And note whether the child is dead."""
-        rang = False
-        for fd, _ in events:
-            if fd == self._bell_fd:
-                rang = True
-            elif fd == self._life:
-                self._dead = True
-        if rang:
-            self._bell.answer()
-        return rang
-
-    def _read(self) -> None:
-        """See to what the child has said so far; of a flood, to some. All of it, when it says no more."""
-        reader = self._child.reader
-        left = AT_ONCE
-        while (left or self._dead) and (message := reader.read()) is not None:
-            self._see_to(message)
-            left -= 1
-            if message.kind == Kind.END and not (reader.has_more or self._dead):  # it seldom says more then
-                break
-        if reader.ended or self._dead:
-            self.gone = True
-
-    def _see_to(self, message: Message) -> None:
-        if message.kind == Kind.END:
-            self._through = message.number
-        elif message.kind == Kind.POST:
-            self._posted[message.number] = message.body
-        elif message.kind == Kind.STACK:
-            self._stacks.put(message.body.decode(errors="replace"))
-        elif message.kind == Kind.LOG:
-            _log_here(message.body)
-
-    # -- between two batches -------------------------------------------------------------------
-
     def rest(self) -> None:
-        while not self.gone:
-            if self._note(self._poll.poll(0 if self._child.reader.has_message else None)):
-                return
-            self._read()
+        self._channel.rest()
 
     def close(self) -> None:
         self._child.end(LEAVE)
@@ -548,14 +374,3 @@ def _pickled(item: object) -> bytes:
         return dumps("item", item)
     except NotPicklable as error:
         return pickle.dumps(Refused(str(error)), PROTOCOL)
-
-
-def _log_here(pickled: bytes | bytearray) -> None:
-    """A record of the child's, as if it had been logged in this process. One that cannot be is dropped, with a word."""
-    try:
-        record: logging.LogRecord = pickle.loads(pickled)
-        logger = logging.getLogger(record.name)
-        if logger.isEnabledFor(record.levelno):
-            logger.handle(record)
-    except BaseException as error:  # of its unpickling, a filter or a handler: no reason for an item to fail
-        log.debug("a log record of a worker could not be logged here: %r", error)

@@ -48,8 +48,10 @@ Outcome = tuple[bool, float, Any]
 class Seat(Protocol[T]):
     """Where the items of one worker run."""
 
-    gone: bool
-    """It has to be replaced before the next batch."""
+    @property
+    def gone(self) -> bool:
+        """It has to be replaced before the next batch."""
+        ...
 
     def run(self, hand: Hand[T], take_more: Callable[[], bool]) -> None:
         """Run what is in hand, and say there what became of it. Then nothing is in hand: it ended, or was put back.
