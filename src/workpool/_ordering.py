@@ -111,6 +111,7 @@ class OrderingQueue(PostponingQueue[T]):
             ledger.failed += 1
         else:
             ledger.running += 1
+        worker.fate = NONE
         lane.room += 1
         line.owner = entry
         worker.entry = entry

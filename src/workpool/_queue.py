@@ -110,7 +110,7 @@ class BoundedQueue(SubmittingQueue[T], ABC):
         waiters = lane.waiters
         choose = None if not alone else self._choose  # else it is asked under the lock: it may turn the lane round
         # A local is found in a third of the time.
-        succeeded, quick, queued, telling = SUCCEEDED, FIRST, QUEUED, TELLING
+        none, succeeded, quick, queued, telling = NONE, SUCCEEDED, FIRST, QUEUED, TELLING
         shed = 0
         hand: list[Entry[T] | None] = []
         head: Entry[T] | None
@@ -156,7 +156,7 @@ class BoundedQueue(SubmittingQueue[T], ABC):
                     if pending:
                         self._telling -= 1
                         worker.telling = None
-                        worker.pending = NONE
+                        worker.pending = none
                     if future is not None:
                         future.place = TAKEN
                     worker.entry = head
@@ -166,13 +166,16 @@ class BoundedQueue(SubmittingQueue[T], ABC):
                         ledger.failed += 1
                     else:
                         ledger.running += 1
+                    worker.fate = none  # that of `head`, which is yet to run
                     lane.room += 1
-                    # the same; or another, where a tracer that came later let somebody in between
-                    worker.entry = head = entry = pop()
+                    entry = pop()
+                    if entry is not head:  # a tracer that came later has let somebody in between
+                        worker.entry = head = entry
                     if locks:
                         release()
                         _ended = None
                 else:
+                    worker.fate = fate
                     if not (keyed and self._take_free(worker, lane)):
                         if not (locks or try_acquire()):
                             self.contend()
@@ -227,7 +230,7 @@ class BoundedQueue(SubmittingQueue[T], ABC):
                     fail(error)
                     fate = worker.fate
                 else:
-                    worker.fate = fate = succeeded
+                    fate = succeeded
                 at = now()
                 continue
             if GIL:
@@ -269,6 +272,7 @@ class BoundedQueue(SubmittingQueue[T], ABC):
             ledger.failed += 1
         else:
             ledger.running += 1
+        worker.fate = NONE
         worker.entry = entry = waiting[first]
         pop()
         if entry[2] is None or self._claim(worker, lane, entry):

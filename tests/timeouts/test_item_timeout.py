@@ -13,7 +13,7 @@ import pytest
 
 from tests.core.kit import until
 from tests.processes import functions
-from workpool import Hooks, ItemTimeout, Pool, Processes, StopTimeout, current
+from workpool import Hooks, ItemTimeout, Lanes, Pool, Processes, Rate, Retry, StopTimeout, current
 from workpool.testing import Leash, ManualClock, drain
 from workpool.workers.child import DUMP
 from workpool.workers.children import Child, pids
@@ -132,6 +132,52 @@ def test_a_thread_that_does_not_end_is_given_up_and_replaced(with_future: bool) 
     assert pool.stats().run_error.count == 1
 
 
+FOLLOWS: dict[str, dict[str, Any]] = {
+    "fifo": {},
+    "lanes": {"queue": Lanes(lambda item: 0, [10, 10])},
+    "key": {"key": lambda item: item},
+    "rate": {"rate": Rate(1000, burst=100)},
+    "retry": {"retry": Retry(attempts=1)},
+}
+"""Ways in which a worker comes to its next item."""
+
+
+@pytest.mark.parametrize("before", ["succeeded", "failed", "with a future"])
+@pytest.mark.parametrize("options", FOLLOWS.values(), ids=FOLLOWS)
+def test_a_thread_is_given_up_over_an_item_that_it_took_as_it_ended_another(
+    options: dict[str, Any], before: str
+) -> None:
+    begun, gate = threading.Event(), threading.Event()
+
+    def handle(item: str) -> None:
+        if item == "stuck":
+            begun.set()
+            gate.wait(20)
+        elif before == "failed":
+            raise ValueError(item)
+
+    clock = ManualClock()
+    pool = Pool(handle, workers=1, item_timeout=5, clock=clock.clock, **options)
+    with pool:
+        pool.pause()
+        for item in ("first", "second"):
+            if before == "with a future":
+                pool.call(item)
+            else:
+                pool.submit(item)
+        pool.submit("stuck")
+        pool.resume()
+        assert begun.wait(20)
+        late(clock, 5)
+        late(clock, 0.5)
+        until(lambda: pool.stats().workers_stuck == 1)
+        gate.set()
+        until(lambda: pool.stats().workers_stuck == 0)
+    stats = pool.stats()
+    assert (stats.failed, stats.succeeded) == ((3, 0) if before == "failed" else (1, 2))
+    assert stats.balance() == 0
+
+
 def test_no_more_threads_are_given_up_than_the_pool_has_workers() -> None:
     leash: Leash[int] = Leash()
     clock = ManualClock()
@@ -207,6 +253,34 @@ def test_a_task_is_cancelled_and_its_worker_goes_on() -> None:
                 await pool.acall(1)
         assert seen == ["cancelled"] * 2
         assert (pool.stats().failed, pool.stats().succeeded, pool.stats().balance()) == (2, 2, 0)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("before", ["succeeded", "failed", "with a future"])
+@pytest.mark.parametrize("options", FOLLOWS.values(), ids=FOLLOWS)
+def test_a_task_is_cancelled_over_an_item_that_it_took_as_it_ended_another(
+    options: dict[str, Any], before: str
+) -> None:
+    async def handle(item: str) -> None:
+        if item == "stuck":
+            await asyncio.Event().wait()
+        elif before == "failed":
+            raise ValueError(item)
+
+    async def main() -> None:
+        pool = Pool(handle, workers=1, item_timeout=0.02, **options)
+        async with pool:
+            for item in ("first", "second"):
+                if before == "with a future":
+                    pool.call(item)
+                else:
+                    pool.submit(item)
+            pool.submit("stuck")
+            assert await pool.ajoin(20)
+        stats = pool.stats()
+        assert (stats.failed, stats.succeeded) == ((3, 0) if before == "failed" else (1, 2))
+        assert stats.balance() == 0
 
     asyncio.run(main())
 
