@@ -107,7 +107,7 @@ class BoundedQueue(SubmittingQueue[T], ABC):
         try_acquire, release, settle_and_take = self.try_acquire, self.release, self._settle_and_take
         ledger, now = self.ledger, self._now
         lane, is_judged, learns = self._lane, self.is_judged, self.learns
-        waiters = lane.waiters
+        waiters, first = lane.waiters, lane.first
         choose = None if not alone else self._choose  # else it is asked under the lock: it may turn the lane round
         # A local is found in a third of the time.
         none, succeeded, quick, queued, telling = NONE, SUCCEEDED, FIRST, QUEUED, TELLING
@@ -135,15 +135,15 @@ class BoundedQueue(SubmittingQueue[T], ABC):
             worker.began = at
             if choose is not None:
                 lane = worker.lane = choose(at)
-                waiters = lane.waiters
+                waiters, first = lane.waiters, lane.first
             try:
                 if locks:
-                    _ended = entry  # its end may be that of somebody's object, and is not to come under the lock
+                    # Its end may be that of somebody's object, and is not to come under the lock.
+                    _ended = entry  # pyright: ignore[reportUnknownVariableType]
                     if not try_acquire():
                         self.contend()
                 line = lane.waiting
                 pop: Callable[[], Entry[T]] = lane.pop
-                first = lane.first
                 if (
                     alone
                     and line
@@ -180,7 +180,7 @@ class BoundedQueue(SubmittingQueue[T], ABC):
                         if not (locks or try_acquire()):
                             self.contend()
                         lane = settle_and_take(worker, ledger)
-                        waiters = lane.waiters
+                        waiters, first = lane.waiters, lane.first
                         release()
                         if self._dropping is not None or self._dropped:
                             self.tell_dropped()

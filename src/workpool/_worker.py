@@ -171,7 +171,7 @@ class Worker(Generic[T]):
         self.began = 0.0
         """Since when it runs its entry. Written without the lock, always before it takes one."""
         self.fate = NONE
-        """What became of its entry; `NONE` while that runs. Written by the worker without the lock, read when it comes."""
+        """What became of its entry; `NONE` while that runs. Written by the worker without the lock."""
         self.pending = NONE
         self.settles_freely = False
         """It settles an item that has succeeded without the lock. Written by itself, before it takes the first."""
