@@ -27,7 +27,7 @@ from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from math import inf
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 from workpool._core.lane import DEADLINE, KEY, REASONS, Lane
 from workpool._core.ledger import BOUNDS, Ledger, Tally
@@ -66,13 +66,13 @@ EDGES: Final = (0.0, *BOUNDS, inf)
 BURST: Final = 64
 """So many items a worker sheds in a row before it gives way, as if it had waited: on an event loop, others wait."""
 
-
 MEMORY: Final = 1 / 64
 """How much of the expected run time each item makes up anew, after the first."""
 
 
-def _let_fail(error: BaseException) -> None:
-    """Nothing is run here that could."""
+def _raise(error: BaseException) -> NoReturn:
+    """Leave it to whoever runs the worker."""
+    raise error
 
 
 class BoundedQueue(SubmittingQueue[T], ABC):
@@ -84,7 +84,7 @@ class BoundedQueue(SubmittingQueue[T], ABC):
         self,
         worker: Worker[T],
         run: Callable[[T], object] | None = None,
-        fail: Callable[[BaseException], object] = _let_fail,
+        fail: Callable[[BaseException], object] = _raise,
     ) -> Iterator[Entry[T] | None]:
         """Settle what `worker` finished (`worker.fate`) and give it the next entry, in one section, at each step.
 
@@ -175,7 +175,6 @@ class BoundedQueue(SubmittingQueue[T], ABC):
                         release()
                         _ended = None
                 else:
-                    worker.fate = fate
                     if not (keyed and self._take_free(worker, lane)):
                         if not (locks or try_acquire()):
                             self.contend()
@@ -230,7 +229,7 @@ class BoundedQueue(SubmittingQueue[T], ABC):
                     fail(error)
                     fate = worker.fate
                 else:
-                    fate = succeeded
+                    worker.fate = fate = succeeded  # at once: from here on nobody is to give it up
                 at = now()
                 continue
             if GIL:

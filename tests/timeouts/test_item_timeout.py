@@ -13,7 +13,10 @@ import pytest
 
 from tests.core.kit import until
 from tests.processes import functions
-from workpool import Hooks, ItemTimeout, Lanes, Pool, Processes, Rate, Retry, StopTimeout, current
+from workpool import Fifo, Hooks, ItemTimeout, Lanes, Pool, Processes, Rate, Retry, StopTimeout, current
+from workpool._clock import Clock, park
+from workpool._control import ControlledQueue
+from workpool._worker import Worker
 from workpool.testing import Leash, ManualClock, drain
 from workpool.workers.child import DUMP
 from workpool.workers.children import Child, pids
@@ -142,6 +145,16 @@ FOLLOWS: dict[str, dict[str, Any]] = {
 """Ways in which a worker comes to its next item."""
 
 
+def fill(pool: Pool[str, None], before: str) -> None:
+    """Two items, and one that gets stuck after them."""
+    for item in ("first", "second"):
+        if before == "with a future":
+            pool.call(item)
+        else:
+            pool.submit(item)
+    pool.submit("stuck")
+
+
 @pytest.mark.parametrize("before", ["succeeded", "failed", "with a future"])
 @pytest.mark.parametrize("options", FOLLOWS.values(), ids=FOLLOWS)
 def test_a_thread_is_given_up_over_an_item_that_it_took_as_it_ended_another(
@@ -160,12 +173,7 @@ def test_a_thread_is_given_up_over_an_item_that_it_took_as_it_ended_another(
     pool = Pool(handle, workers=1, item_timeout=5, clock=clock.clock, **options)
     with pool:
         pool.pause()
-        for item in ("first", "second"):
-            if before == "with a future":
-                pool.call(item)
-            else:
-                pool.submit(item)
-        pool.submit("stuck")
+        fill(pool, before)
         pool.resume()
         assert begun.wait(20)
         late(clock, 5)
@@ -176,6 +184,29 @@ def test_a_thread_is_given_up_over_an_item_that_it_took_as_it_ended_another(
     stats = pool.stats()
     assert (stats.failed, stats.succeeded) == ((3, 0) if before == "failed" else (1, 2))
     assert stats.balance() == 0
+
+
+def test_an_item_that_has_ended_in_time_is_not_given_up_before_it_is_counted() -> None:
+    """Its worker may be suspended, or wait for the lock, for as long as that takes."""
+    given_up: list[bool] = []
+
+    def now() -> float:
+        if "ran" in ran and not given_up:
+            entry = worker.entry
+            assert entry is not None
+            queue.mark_late(worker, entry, worker.began)
+            given_up.append(queue.give_up(worker, entry, 6.0))
+        return 0.0
+
+    ran: list[str] = []
+    worker: Worker[str] = Worker("worker", lambda _: None)
+    queue: ControlledQueue[str] = ControlledQueue("queue", Fifo(1), 1, Clock(now, park), None)
+    queue.start()
+    assert queue.enlist(worker)
+    assert queue.arrive(worker, 0)
+    assert queue.offer("ran", None)
+    assert next(queue.takes(worker, ran.append)) is None
+    assert (given_up, queue.ledger.succeeded, queue.ledger.failed) == ([False], 1, 0)
 
 
 def test_no_more_threads_are_given_up_than_the_pool_has_workers() -> None:
@@ -264,24 +295,23 @@ def test_a_task_is_cancelled_over_an_item_that_it_took_as_it_ended_another(
 ) -> None:
     async def handle(item: str) -> None:
         if item == "stuck":
+            begun.set()
             await asyncio.Event().wait()
         elif before == "failed":
             raise ValueError(item)
 
     async def main() -> None:
-        pool = Pool(handle, workers=1, item_timeout=0.02, **options)
+        pool = Pool(handle, workers=1, item_timeout=5, clock=clock.clock, **options)
         async with pool:
-            for item in ("first", "second"):
-                if before == "with a future":
-                    pool.call(item)
-                else:
-                    pool.submit(item)
-            pool.submit("stuck")
-            assert await pool.ajoin(20)
+            fill(pool, before)
+            await begun.wait()
+            await asyncio.to_thread(late, clock, 5)
+            assert await pool.ajoin()
         stats = pool.stats()
         assert (stats.failed, stats.succeeded) == ((3, 0) if before == "failed" else (1, 2))
         assert stats.balance() == 0
 
+    clock, begun = ManualClock(), asyncio.Event()
     asyncio.run(main())
 
 
