@@ -137,13 +137,14 @@ def test_ctrl_c_in_the_hook_for_what_is_dropped_reaches_whoever_submits() -> Non
     hooks: Hooks[str] = Hooks(shed=interrupt)
     pool = Pool(leash.process, workers=1, queue=DROPPING, hooks=hooks)
     pool.start()
-    pool.pause()
+    pool.submit("runs")
+    leash.wait_begun()  # else the worker might come, tell of what was dropped, and interrupt whatever the test is at
     pool.submit("dropped")
     with pytest.raises(KeyboardInterrupt):
         pool.submit("accepted")
-    leash.let_go()
     assert pool.stats().shed["overflow"] == 1
     pool._queue.tell_shed = lambda *_: None
+    leash.let_go()
     pool.stop(20)
     assert pool.stats().balance() == 0
 
