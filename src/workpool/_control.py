@@ -42,7 +42,7 @@ class ControlledQueue(NestingQueue[T]):
         self._accepting = True
         for lane in self.lanes:
             if self._accepting:  # a handler may close the pool between two; from here on no call
-                lane.room = lane.size
+                lane.limit = lane.accepted + lane.size
 
     @section
     def enlist(self, worker: Worker[T]) -> bool:
@@ -131,7 +131,7 @@ class ControlledQueue(NestingQueue[T]):
         self.state = after(self.state, Event.CLOSE, self.name)
         self._accepting = False
         for lane in self.lanes:
-            lane.room = -inf
+            lane.limit = -inf
         if self.closed_at is None:
             self.closed_at = now
             self.done_at_close = self.ledger.succeeded + self.ledger.failed + self.ledger.discarded

@@ -71,7 +71,7 @@ class OrderingQueue(PostponingQueue[T]):
                 if future is not None:
                     future.place = TAKEN
                 ledger.running += 1
-                lane.room += 1
+                lane.limit += 1
                 worker.lane = lane
                 worker.entry = entry
                 pop()
@@ -112,7 +112,7 @@ class OrderingQueue(PostponingQueue[T]):
         else:
             ledger.running += 1
         worker.fate = NONE
-        lane.room += 1
+        lane.limit += 1
         line.owner = entry
         worker.entry = entry
         pop()

@@ -148,7 +148,7 @@ class PostponingQueue(SeveralQueue[T]):
                     future.place = QUEUED
                     future.aside = None
                 ledger.waiting -= 1
-                lane.room -= 1
+                lane.limit -= 1
                 unpop(back)
             elif postponed.waits:  # whoever took it back may have been interrupted before this
                 self._release(postponed.entry)

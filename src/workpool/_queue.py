@@ -167,7 +167,7 @@ class BoundedQueue(SubmittingQueue[T], ABC):
                     else:
                         ledger.running += 1
                     worker.fate = none  # that of `head`, which is yet to run
-                    lane.room += 1
+                    lane.limit += 1
                     entry = pop()
                     if entry is not head:  # a tracer that came later has let somebody in between
                         worker.entry = head = entry
@@ -276,7 +276,7 @@ class BoundedQueue(SubmittingQueue[T], ABC):
         pop()
         if entry[2] is None or self._claim(worker, lane, entry):
             worker.lane = lane
-            lane.room += 1
+            lane.limit += 1
             if lane.waiters:
                 self._grant(lane)
         return lane

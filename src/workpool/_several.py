@@ -74,7 +74,7 @@ class SeveralQueue(BoundedQueue[T]):
                     continue
                 future.place = TAKEN
             ledger.running += 1
-            lane.room += 1
+            lane.limit += 1
             take(moved)
 
     def _take_at_once(self, worker: Worker[T], lane: Lane[Entry[T]], most: int) -> None:
@@ -95,7 +95,7 @@ class SeveralQueue(BoundedQueue[T]):
             and worker.pending != DISOWNED
         ):
             ledger.running += count
-            lane.room += count
+            lane.limit += count
             take(entries)
 
     def has_share(self) -> bool:
@@ -199,7 +199,7 @@ class SeveralQueue(BoundedQueue[T]):
             self.ledger.cancelled += count
             self.cut_short = self.cut_short or (count > 0 and (self.cut_at is not None or self.failure != ""))
             return
-        lane.room -= count
+        lane.limit -= count
         unpop(reverse)
 
     def _add_to_handed_back(self, entries: Sequence[Entry[T]]) -> None:

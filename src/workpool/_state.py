@@ -142,6 +142,7 @@ class QueueState(Generic[T]):
         "_only",
         "_owned",
         "_paused",
+        "_plain",
         "_postponed",
         "_postponings",
         "_rank",
@@ -230,7 +231,7 @@ class QueueState(Generic[T]):
         self.most_waiting = self.size
         """How many entries may wait for their next attempt."""
         self.carry: Callable[[T], contextvars.Context | Line[Any] | Ticket] | None = None
-        """Gives what an entry takes along besides its item, if there is something. Called outside the lock."""
+        """Gives what an entry takes along besides its item, if there is something. `take_along` sets it."""
         self.carries_context = False
         """Among that are the context variables of whoever submits, to be those of the process function."""
         self.keys: Keys[T] | None = None
@@ -294,7 +295,6 @@ class QueueState(Generic[T]):
     def _reset(self) -> None:
         """As if nothing had ever happened."""
         self._renew_lock()
-        self.ledger = Ledger()
         self.workers: dict[Worker[T], None] = {}
         """Those there are, in the order of their coming."""
         self._open_lanes()
@@ -352,10 +352,13 @@ class QueueState(Generic[T]):
     def _open_lanes(self) -> None:
         lineup = self.discipline.open()
         self.lanes: tuple[Lane[Entry[T]], ...] = lineup.lanes
+        self.ledger = Ledger(lineup.lanes)
         self._lane: Lane[Entry[T]] = lineup.lanes[0]
         """The only one, or the first."""
         self._only = None if lineup.rank else self._lane
         """The only one; None: there are several. One look for each item, instead of two."""
+        self._plain: Lane[Entry[T]] | None = self._only if self.carry is None else None
+        """The same, if entries take nothing along besides their items: one look, instead of three."""
         self._rank = lineup.rank
         """The number of the lane that an item is for; None: there is only one."""
         self._numbered = lineup.numbered
@@ -376,6 +379,11 @@ class QueueState(Generic[T]):
         self.is_judged = True
         for lane in self.lanes:
             lane.unquestioned = -inf
+
+    def take_along(self, carry: Callable[[T], contextvars.Context | Line[Any] | Ticket]) -> None:
+        """Have entries take along what `carry` gives for their items. It is called outside the lock."""
+        self.carry = carry
+        self._plain = None
 
     @property
     def idle(self) -> bool:

@@ -44,17 +44,15 @@ class SubmittingQueue(WakingQueue[T]):
         Raises `PoolNotStarted` or `PoolStopped`.
         """
         now = self._now  # a local: calling `self._now()` looks it up anew each time on 3.11
-        carry = self.carry
-        lane = self._only
+        lane, more = self._plain, None
         if lane is None:
-            lane = self._ranked(item, future)
-        entry = (item, now(), future, None if carry is None else carry(item))
+            lane, more = self._chosen(item, future)
+        entry = (item, now(), future, more)
         if GIL and (self._waking or not self._idle):  # from here on no call but the last
             push = lane.push
-            room = lane.room
-            if room > 0:
-                lane.room = room - 1
-                self.ledger.accepted += 1
+            accepted = lane.accepted
+            if accepted < lane.limit:
+                lane.accepted = accepted + 1
                 push(entry)
                 return True
             if self._accepting:
@@ -66,10 +64,9 @@ class SubmittingQueue(WakingQueue[T]):
             if self._idle and not self._waking:
                 self._rouse(coming=True)
             push = lane.push
-            room = lane.room
-            if room > 0:
-                lane.room = room - 1
-                self.ledger.accepted += 1
+            accepted = lane.accepted
+            if accepted < lane.limit:
+                lane.accepted = accepted + 1
                 push(entry)
                 release()
                 return True
@@ -83,6 +80,11 @@ class SubmittingQueue(WakingQueue[T]):
                 pass
             raise
         return False
+
+    def _chosen(self, item: T, future: ItemFuture[Any] | None) -> tuple[Lane[Entry[T]], Any]:
+        """The lane that an item is for, and what its entry takes along."""
+        lane = self._only or self._ranked(item, future)
+        return lane, None if self.carry is None else self.carry(item)
 
     def _ranked(self, item: T, future: ItemFuture[Any] | None) -> Lane[Entry[T]]:
         """The one of several lanes that an item is for, and that its future is taken back from."""
@@ -106,10 +108,9 @@ class SubmittingQueue(WakingQueue[T]):
             self._refuse()
         if waiter.granted:
             waiter.granted = False
-            lane.room += 1
-        if entered := lane.room > 0:
-            lane.room -= 1
-            self.ledger.accepted += 1
+            lane.limit += 1
+        if entered := lane.accepted < lane.limit:
+            lane.accepted += 1
             push(entry)
         else:
             lane.waiters[waiter] = None
@@ -122,13 +123,12 @@ class SubmittingQueue(WakingQueue[T]):
         means that the item was not accepted.
         """
         self.insist_outside()
-        lane = self._only or self._ranked(item, future)
+        lane, more = self._chosen(item, future)
         waiter = Waiter(lane, wake)
-        context = None if self.carry is None else self.carry(item)
         until = None if timeout is None else self._now() + timeout
         done: Callable[[], object] | None = None
         try:
-            while not self.enter((item, self._now(), future, context), waiter):
+            while not self.enter((item, self._now(), future, more), waiter):
                 left = None if until is None else until - self._now()
                 if left is not None and left <= 0:
                     self.refuse(lane.size)
@@ -136,7 +136,7 @@ class SubmittingQueue(WakingQueue[T]):
                     done = self.nest(lambda: waiter.granted or not self._accepting, None)
                 yield left
                 if self.keys is not None and self.carry is not None:
-                    context = self.carry(item)  # its line may have been dropped meanwhile
+                    more = self.carry(item)  # its line may have been dropped meanwhile
         except BaseException:
             try:
                 self.forsake(waiter)
@@ -185,7 +185,8 @@ class SubmittingQueue(WakingQueue[T]):
         if not self._accepting:  # from here on no call but the last
             self._refuse()
         slot.granted = False
-        self.ledger.accepted += 1
+        lane.limit += 1
+        lane.accepted += 1
         push(entry)
 
     def _free(self, slot: Waiter) -> None:
@@ -193,8 +194,8 @@ class SubmittingQueue(WakingQueue[T]):
         lane: Lane[Entry[T]] = slot.lane
         waiting = lane.waiting
         drop = waiting.popleft
-        if lane.room > 0:  # from here on no call but the last
-            lane.room -= 1
+        if lane.accepted < lane.limit:  # from here on no call but the last
+            lane.limit -= 1
             slot.granted = True
             return
         if not (waiting and self._accepting):  # all slots may be kept for those who wait
@@ -276,7 +277,7 @@ class SubmittingQueue(WakingQueue[T]):
         lane = waiter.lane
         if waiter.granted:
             waiter.granted = False
-            lane.room += 1
+            lane.limit += 1
         elif waiter in lane.waiters:
             del lane.waiters[waiter]
         self._grant(lane)
@@ -297,13 +298,13 @@ class SubmittingQueue(WakingQueue[T]):
         elif future.place is BESIDE and self.handed_back is None:
             future.place = WITHDRAWN
             self._beside -= 1
-            lane.room += 1
+            lane.limit += 1
             self.ledger.cancelled += 1
         elif future.place is QUEUED and not lane.handed_back:
             future.place = WITHDRAWN
             if not self.foreign:  # else it is queued in the parent process, and nothing is here
                 lane.dead += 1
-                lane.room += 1
+                lane.limit += 1
                 self.ledger.cancelled += 1
         if future.aside is not None:
             self._forget_aside(future)

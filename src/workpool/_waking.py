@@ -21,9 +21,10 @@ WITHDRAWN: Final = Place.WITHDRAWN
 
 
 class Seen(NamedTuple, Generic[T]):
-    """A lane's entries, and the ledger's counts, before somebody may have come."""
+    """A lane's entries, how many it had accepted, and the ledger's counts, before somebody may have come."""
 
     waiting: deque[Entry[T]]
+    accepted: int
     counts: tuple[int, ...]
 
 
@@ -96,13 +97,13 @@ class WakingQueue(QueueState[T]):
     def _grant(self, lane: Lane[Entry[T]]) -> None:
         """Keep each free slot for the first who waits for one, and wake it."""
         waiters: OrderedDict[Waiter, None] = lane.waiters
-        while lane.room > 0:
+        while lane.accepted < lane.limit:
             for waiter in waiters:  # noqa: B007 - the first; a call, such as next(), would let a handler in
                 break
             else:
                 return
-            if waiter in waiters and lane.room > 0:  # from here to the wake no call
-                lane.room -= 1
+            if waiter in waiters and lane.accepted < lane.limit:  # from here to the wake no call
+                lane.limit -= 1
                 waiter.granted = True
                 del waiters[waiter]
                 waiter.wake(None)
@@ -112,7 +113,7 @@ class WakingQueue(QueueState[T]):
 
     def _sweep(self, lane: Lane[Entry[T]]) -> None:
         """Rid a lane of dead entries once they are half of it, so that the cost for each is constant."""
-        seen = Seen(lane.waiting, self.ledger.counts())
+        seen = Seen(lane.waiting, lane.accepted, self.ledger.counts())
         dead, length = lane.dead, len(seen.waiting)
         if dead * 2 <= length:
             return
@@ -132,9 +133,10 @@ class WakingQueue(QueueState[T]):
     def _exchange(self, lane: Lane[Entry[T]], seen: Seen[T], entries: deque[Entry[T]]) -> bool:
         """Put `entries` in the place of those of a lane, in one step; False if somebody came since those were seen."""
         push, pop, unpop = entries.append, entries.popleft, entries.extendleft
-        waiting, before = seen
+        waiting, accepted, before = seen
         counts = self.ledger.counts()
-        unchanged = lane.waiting is waiting and before == counts  # from here on, also in the caller, no call
+        # From here on, also in the caller, no call. Of several lanes, this one may have been counted before the others.
+        unchanged = lane.waiting is waiting and lane.accepted == accepted and before == counts
         if unchanged:
             lane.waiting = entries
             lane.push = push
@@ -160,7 +162,7 @@ class WakingQueue(QueueState[T]):
         """Take every queued entry out of the line, by putting a new line in its place. `cut`: they were to run."""
         for lane in self.lanes:
             while lane.waiting or not lane.handed_back:
-                seen = Seen(lane.waiting, self.ledger.counts())
+                seen = Seen(lane.waiting, lane.accepted, self.ledger.counts())
                 living = sum(entry[2] is None or entry[2].place is not WITHDRAWN for entry in tuple(seen.waiting))
                 handed_back = (*self.handed_back, *seen.waiting) if self.handed_back else seen.waiting
                 if self._exchange(lane, seen, deque()):  # from here on no call: all of the lane or nothing

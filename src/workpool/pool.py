@@ -168,7 +168,8 @@ class Pool(Generic[T, R]):
         kind = checked_executor(executor, process)
         if checked_flag("carry_context", carry_context):
             check_carrying(kind)
-            self._queue.carry, self._queue.carries_context = _copied, True
+            self._queue.take_along(_copied)
+            self._queue.carries_context = True
         self._set_rules(checked_key(key), rate)
         self._queue.item_timeout = checked_limit("item_timeout", item_timeout)
         self._set_failures(retry, classify)
@@ -207,7 +208,7 @@ class Pool(Generic[T, R]):
             check_order(queue.discipline)
             keys: Keys[T] = Keys(order)
             queue.keys = keys
-            queue.carry = keys.line_of if queue.carry is None else partial(_ticket, keys, queue.carry)
+            queue.take_along(keys.line_of if queue.carry is None else partial(_ticket, keys, queue.carry))
             if order.on_dead == "drop":
                 queue.judge_all()
         queue.limiter = None if rate is None else rate.open()

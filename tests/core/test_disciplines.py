@@ -59,12 +59,12 @@ class Queue:
     def __post_init__(self) -> None:
         self.lineup: Lineup[Item] = self.discipline.open()
         for lane in self.lineup.lanes:
-            lane.room = lane.size
+            lane.limit = lane.size
 
     def offer(self, item: Item) -> None:
         lane = lane_of(self.lineup, item)
         if lane.room > 0:
-            lane.room -= 1
+            lane.accepted += 1
         elif lane.drops:
             oldest, accepted = lane.waiting.popleft()
             self.shed.append(Shed(oldest, OVERFLOW, self.now - accepted))
@@ -78,7 +78,7 @@ class Queue:
             hint = lane.waiting[lane.first]
             entry = lane.pop()
             assert entry is hint
-            lane.room += 1
+            lane.limit += 1
             item, accepted = entry
             waited = self.now - accepted
             verdict = lane.verdict(item, waited, self.now, RUN)

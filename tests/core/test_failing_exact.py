@@ -34,7 +34,8 @@ class Ordered:
         self.stage = Stage(workers=2, rule=RULES[rule])
         self.queue = queue = self.stage.queue
         self.keys: Keys[Item] = Keys(ByKey(key, on_dead="hold"))
-        queue.keys, queue.carry, queue.has_rules = self.keys, self.keys.line_of, True
+        queue.take_along(self.keys.line_of)
+        queue.keys, queue.has_rules = self.keys, True
         self.took: list[object] = []
         self.futures: dict[Item, ItemFuture[Any]] = {}
         self.puppets = [Puppet(queue, "one"), Puppet(queue, "two")]

@@ -10,6 +10,7 @@ import pytest
 
 from tests.core.kit import Liar, Puppet, Stage, at_each_call
 from workpool import Fifo, Hooks, Lanes, Pool
+from workpool._core.ledger import Ledger
 from workpool._future import ItemFuture
 from workpool._interpreter import GIL
 from workpool._worker import SUCCEEDED
@@ -179,3 +180,26 @@ def test_a_worker_that_takes_the_last_item_from_who_is_to_drop_it_leaves_room_an
         assert sorted([*taken, *stage.queued(), *dropped]) == ["first", "second"]
         assert stage.queue._lane.room == 1 - len(stage.queued())
         assert stage.balanced()
+
+
+@pytest.mark.parametrize("reading", [0, 1])
+def test_who_comes_to_a_lane_while_another_one_is_counted_is_not_lost(reading: int) -> None:
+    stage = Stage(rule=Lanes(lane, [Fifo(2), Fifo(2), Fifo(2)]))
+    queue = stage.queue
+    late = iter([*[None] * reading, "1 late"])
+
+    class Counted:
+        """The last lane: when it is counted, the one before was."""
+
+        @property
+        def accepted(self) -> int:
+            if item := next(late, None):
+                assert queue.offer(item, None)
+            return 0
+
+    lanes: list[Any] = [*queue.lanes[:2], Counted()]
+    queue.ledger = Ledger(lanes)
+    assert stage.call("1 cancelled").cancel()
+    assert list(late) == []
+    assert stage.queued() == ["1 late"]
+    assert stage.balanced()

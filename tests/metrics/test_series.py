@@ -370,9 +370,9 @@ def test_the_ledger_balances_in_every_scrape_under_load(
 
 def test_an_imbalance_would_be_seen(registry: CollectorRegistry) -> None:
     with Pool(same, name="tasks", metrics=registry) as pool:
-        pool._queue.ledger.accepted += 1
+        pool._queue._lane.accepted += 1
         assert scrape(registry).value("workpool_ledger_imbalance", pool="tasks") == 1
-        pool._queue.ledger.accepted -= 1
+        pool._queue._lane.accepted -= 1
 
 
 def counters(found: Scrape) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:

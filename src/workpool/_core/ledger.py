@@ -17,7 +17,7 @@ from itertools import accumulate
 from types import MappingProxyType
 from typing import Any, Final
 
-from workpool._core.lane import CODEL, DEADLINE, KEY, MAX_WAIT, OVERFLOW, REASONS
+from workpool._core.lane import CODEL, DEADLINE, KEY, MAX_WAIT, OVERFLOW, REASONS, Lane
 from workpool._core.outcome import DEATHS
 
 __all__ = ["BOUNDS", "Histogram", "Ledger", "PoolStats", "Tally"]
@@ -27,11 +27,12 @@ BOUNDS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
 
 
 class Ledger:
-    """The pool's counters that move under the queue's lock."""
+    """The pool's counters that move under the queue's lock. What was accepted is counted by its lanes, at least one."""
 
     __slots__ = (
+        "_first",
+        "_others",
         "abandoned",
-        "accepted",
         "cancelled",
         "dead",
         "discarded",
@@ -47,8 +48,8 @@ class Ledger:
         "waiting",
     )
 
-    def __init__(self) -> None:
-        self.accepted = 0
+    def __init__(self, lanes: Sequence[Lane[Any]]) -> None:
+        self._first, *self._others = lanes
         self.succeeded = 0
         self.failed = 0
         self.cancelled = 0
@@ -68,11 +69,19 @@ class Ledger:
         self.refused_not_started = 0
         self.refused_stopped = 0
 
+    @property
+    def accepted(self) -> int:
+        return self._first.accepted + sum(lane.accepted for lane in self._others)
+
     def counts(self) -> tuple[int, ...]:
-        """All of them, of one moment: no call comes between the reading of one and the next."""
+        """All of them, the accepted first, of one moment: nobody comes between the reading of one and the next. But for
+        the accepted of several lanes, which are read one after the other, before the rest."""
         shed = self.shed
+        accepted = 0
+        for lane in self._others:
+            accepted += lane.accepted
         return (
-            self.accepted,
+            accepted + self._first.accepted,
             self.running,
             self.waiting,
             self.succeeded,

@@ -57,7 +57,7 @@ class _Pool:
         self._rank, self._numbered = lineup.rank, lineup.numbered
         self._choose = lineup.choose
         for lane in self._lanes:
-            lane.room = lane.size
+            lane.limit = lane.size
         self._idle = scenario.workers
         self._runs = scenario.service.times(_stream(scenario, "service"))
         self._running: list[tuple[float, float, float, Item]] = []
@@ -72,8 +72,8 @@ class _Pool:
         self._offered += 1
         self._critical_offered += item.critical
         lane = self._lanes[0] if self._rank is None else self._numbered[self._rank(item)]
-        if lane.room > 0:
-            lane.room -= 1
+        if lane.accepted < lane.limit:
+            lane.accepted += 1
         elif lane.drops:
             lane.waiting.popleft()
             self._shed[OVERFLOW] += 1
@@ -119,7 +119,7 @@ class _Pool:
                 self._idle += 1
                 return
             item, accepted = lane.pop()
-            lane.room += 1
+            lane.limit += 1
             verdict = lane.verdict(item, now - accepted, now, self._recent)
             if verdict == KEEP:
                 run = next(self._runs)
