@@ -234,9 +234,9 @@ class OrderingQueue(PostponingQueue[T]):
     def _hold_back(self, worker: Worker[T], until: float) -> None:
         """Nothing may start before that: nobody is woken until then."""
         worker.pending = PARKED
-        self._idle[worker] = None
-        self._idle.move_to_end(worker, last=False)
-        self._waking = True  # so that whoever submits does not try to
+        self.resting[worker] = None
+        self.resting.move_to_end(worker, last=False)
+        self.waking = True  # so that whoever submits does not try to
         if self._start_at != until:
             self._start_at = until
             for wake in self._sleepers:
@@ -250,7 +250,7 @@ class OrderingQueue(PostponingQueue[T]):
         if until - now > NOTHING:
             return until - now
         self._start_at = None
-        self._waking = False
+        self.waking = False
         self._rouse()
         return None
 

@@ -5,8 +5,8 @@ Rules that hold here:
 - Every field is written under the lock, and read under it, except where its comment says otherwise.
 - The interpreter may run a signal handler or a finalizer, raise KeyboardInterrupt or, with the GIL, let another
   thread go on, after any call, and nowhere else. So a stretch without a call is one step for everybody, and
-  those that run for each item (`offer`, `takes`, `succeed`) are such stretches, and take no lock. The lock is for
-  whatever makes calls; and what holds it reckons with items that come and go at each of its calls.
+  those that run for each item (`offer`, `Pool.submit_wait`, `takes`, `succeed`) are such stretches, and take no lock.
+  The lock is for whatever makes calls; and what holds it reckons with items that come and go at each of its calls.
 - So a section makes the calls that it needs first (allocations, wakes first of all), then checks and counts,
   and pushes or pops *last*. Between a check and the last call that depends on it there is no call.
 - Without the GIL, other threads go on at any time, and every step takes the lock. So does a worker that is traced
@@ -372,10 +372,10 @@ class BoundedQueue(SubmittingQueue[T], ABC):
             worker.telling = None
         elif worker in self._held:
             del self._held[worker]
-        elif worker in self._idle:
-            del self._idle[worker]
-            if self._waking:
-                self._waking = False  # first: who accepts an item from here on does not count on this worker
+        elif worker in self.resting:
+            del self.resting[worker]
+            if self.waking:
+                self.waking = False  # first: who accepts an item from here on does not count on this worker
                 if self._length() > 1 and self._start_at is None:
                     self._rouse()
         worker.pending = NONE
@@ -413,8 +413,8 @@ class BoundedQueue(SubmittingQueue[T], ABC):
             self._held[worker] = None
         elif self._accepting or self._length() or self.ledger.waiting:  # the lane that was chosen is empty
             worker.pending = PARKED
-            self._idle[worker] = None
-            self._idle.move_to_end(worker, last=False)
+            self.resting[worker] = None
+            self.resting.move_to_end(worker, last=False)
             self._rouse()  # for an item that came while nobody was idle
             for lane in self.lanes:
                 if lane.waiters:  # whose slot came free without a word: whoever was to say it was interrupted

@@ -133,7 +133,6 @@ class QueueState(Generic[T]):
         "_gone",
         "_held",
         "_held_lines",
-        "_idle",
         "_lane",
         "_lines",
         "_nested",
@@ -150,7 +149,6 @@ class QueueState(Generic[T]):
         "_sleepers",
         "_start_at",
         "_telling",
-        "_waking",
         "_withdrawn",
         "acquire",
         "attend",
@@ -162,6 +160,7 @@ class QueueState(Generic[T]):
         "cut_at",
         "cut_short",
         "deadline",
+        "direct",
         "discipline",
         "done_at_close",
         "failure",
@@ -185,6 +184,7 @@ class QueueState(Generic[T]):
         "refuse_here",
         "release",
         "report",
+        "resting",
         "size",
         "state",
         "stop_timeout",
@@ -193,6 +193,7 @@ class QueueState(Generic[T]):
         "tell_dead",
         "tell_shed",
         "try_acquire",
+        "waking",
         "work_here",
         "workers",
     )
@@ -304,9 +305,9 @@ class QueueState(Generic[T]):
         """How many workers are to leave although there is work."""
         self._detour = False
         """`_paused or _retiring`: no worker takes an entry. The one thing that the hot path looks at."""
-        self._idle: OrderedDict[Worker[T], None] = OrderedDict()
+        self.resting: OrderedDict[Worker[T], None] = OrderedDict()
         """Who waits for an entry, the last to come first. Not a list: of ten thousand, one must leave in no time."""
-        self._waking = False
+        self.waking = False
         """An idle worker was woken and has not come yet: it will wake the next."""
         self._held: OrderedDict[Worker[T], None] = OrderedDict()
         """Who waits for the end of a pause."""
@@ -359,6 +360,9 @@ class QueueState(Generic[T]):
         """The only one; None: there are several. One look for each item, instead of two."""
         self._plain: Lane[Entry[T]] | None = self._only if self.carry is None else None
         """The same, if entries take nothing along besides their items: one look, instead of three."""
+        self.direct: Lane[Entry[T]] | None = None
+        """The same, if whoever submits may push into it where nobody is to be woken: with the GIL, and if nothing else
+        is to happen with an item. `let_push` sets it."""
         self._rank = lineup.rank
         """The number of the lane that an item is for; None: there is only one."""
         self._numbered = lineup.numbered
@@ -383,7 +387,11 @@ class QueueState(Generic[T]):
     def take_along(self, carry: Callable[[T], contextvars.Context | Line[Any] | Ticket]) -> None:
         """Have entries take along what `carry` gives for their items. It is called outside the lock."""
         self.carry = carry
-        self._plain = None
+        self._plain = self.direct = None
+
+    def let_push(self) -> None:
+        """With an item that is handed over nothing is to happen but what `offer` does."""
+        self.direct = self._plain if GIL else None
 
     @property
     def idle(self) -> bool:

@@ -48,7 +48,7 @@ class SubmittingQueue(WakingQueue[T]):
         if lane is None:
             lane, more = self._chosen(item, future)
         entry = (item, now(), future, more)
-        if GIL and (self._waking or not self._idle):  # from here on no call but the last
+        if GIL and (self.waking or not self.resting):  # from here on no call but the last
             push = lane.push
             accepted = lane.accepted
             if accepted < lane.limit:
@@ -61,7 +61,7 @@ class SubmittingQueue(WakingQueue[T]):
         try:  # the section is written out, here and in `takes`: without the GIL all items come this way
             if not try_acquire():
                 self.contend()
-            if self._idle and not self._waking:
+            if self.resting and not self.waking:
                 self._rouse(coming=True)
             push = lane.push
             accepted = lane.accepted

@@ -43,13 +43,13 @@ class WakingQueue(QueueState[T]):
 
     def _rouse(self, coming: bool = False) -> None:
         """Wake one worker, if there is something for it to take, or is `coming` in this section."""
-        if (coming or self._length()) and self._idle and not self._waking:
-            self._waking = True
-            for worker in self._idle:  # the first; a call, such as next(), would let an interrupt in
+        if (coming or self._length()) and self.resting and not self.waking:
+            self.waking = True
+            for worker in self.resting:  # the first; a call, such as next(), would let an interrupt in
                 try:
                     worker.wake(None)
                 except BaseException:  # an interrupt in a wake that is not written in C: it may not have woken anybody
-                    self._waking = False
+                    self.waking = False
                     raise
                 return
 
@@ -61,7 +61,7 @@ class WakingQueue(QueueState[T]):
         if self._accepting and not self._retiring:
             self._rouse()
             return
-        for parked in (self._idle, self._held):
+        for parked in (self.resting, self._held):
             for worker in parked:
                 worker.wake(None)
                 return

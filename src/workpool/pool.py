@@ -184,6 +184,7 @@ class Pool(Generic[T, R]):
         self._is_inline = kind == "inline"
         if not self._is_inline:  # where whoever submits or waits does everything
             self._queue.keep_time = self._time.start
+        self._now = clock.now
         self._offer = self._driver.offer
         self._offer_waiting = self._driver.offer_waiting
         self._queue.here = partial(worker_here, self._queue)
@@ -297,8 +298,19 @@ class Pool(Generic[T, R]):
         as soon as the pool closes; each means that the item was not accepted. In a process function of this pool,
         without a timeout, `PoolDeadlock` if all its other workers wait for their pool already.
         """
-        offer = self._offer_waiting  # a local: see `offer` itself
-        if not offer(item, None):
+        queue = self._queue
+        lane = queue.direct
+        if lane is not None:  # what `offer` does, without its frame, which costs 5 % of an item
+            now = self._now
+            entry = (item, now(), None, None)
+            if queue.waking or not queue.resting:  # from here on no call but the last
+                push = lane.push
+                accepted = lane.accepted
+                if accepted < lane.limit:
+                    lane.accepted = accepted + 1
+                    push(entry)
+                    return
+        if not self._offer_waiting(item, None):
             self._sit(
                 "submit_wait()",
                 "asubmit()",

@@ -344,7 +344,7 @@ class Machine(RuleBasedStateMachine):
         queue, entry = self.pool._queue, worker.entry
         if entry is not None:
             return entry[0] in self.waits
-        return worker.pending == PARKED and (not queue._waking or queue._start_at is not None)
+        return worker.pending == PARKED and (not queue.waking or queue._start_at is not None)
 
     @rule(pause=st.booleans())
     def pause_or_resume(self, pause: bool) -> None:

@@ -423,6 +423,7 @@ def step(function: object, first: str, last: str) -> list[str]:
     ("method", "first", "last"),
     [
         (BoundedQueue.offer, "if GIL", "push(entry)"),
+        (Pool.submit_wait, "if queue.waking", "push(entry)"),
         (BoundedQueue.takes, "alone\n", "pop()"),
         (BoundedQueue.succeed, "if worker.settles_freely", "return self.settle"),
         (OrderingQueue._take_free, "waiting = lane.waiting", "pop()"),

@@ -44,6 +44,7 @@ class Threads(Driver[T]):
         self._hooks = hooks
         self._threads: dict[Worker[T], threading.Thread] = {}
         self._numbers = count()
+        queue.let_push()
 
     def fill(self) -> None:
         """Raises RuntimeError if the system has no more threads to give; those started before run on."""
