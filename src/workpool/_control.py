@@ -101,8 +101,8 @@ class ControlledQueue(NestingQueue[T]):
         self._paused = False
         self._look()
         idle = OrderedDict(self._held)
-        idle.update(self._idle)
-        self._idle, self._held = idle, OrderedDict()  # they wait all the same
+        idle.update(self.resting)
+        self.resting, self._held = idle, OrderedDict()  # they wait all the same
         self._pass_on()
 
     def close(self, drain: bool, deadline: float | None = None) -> None:
@@ -283,4 +283,6 @@ class ControlledQueue(NestingQueue[T]):
             self._renew_lock()
         else:
             self.foreign = True
+            for lane in self.lanes:
+                lane.limit = -inf  # who was forked as it handed an item over still has the old one in its hand
             self._reset()

@@ -388,3 +388,38 @@ pool.stop()
 @pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="there is no fork here")
 def test_a_call_that_is_cancelled_in_a_forked_child_is_none_of_the_childs_counts() -> None:
     assert run(FORKED_CALL).splitlines() == ["0 0 0", "True"]
+
+
+FORKED_SUBMIT = """
+import os, sys, warnings
+from time import perf_counter
+warnings.simplefilter("ignore")
+from workpool import Pool, PoolStopped
+from workpool._clock import Clock, park
+armed, child = [], None
+def now():                     # a handler that comes while somebody hands an item over
+    global child
+    if armed:
+        armed.clear()
+        child = os.fork()
+    return perf_counter()
+pool = Pool(abs, workers=1, clock=Clock(now, park)); pool.start(); pool.call(1).result(); pool.join()
+pool.pause()
+armed.append(True)
+try:
+    pool.{submit}(2)
+    print("accepted", pool.stats().submitted, pool.stats().queue_depth)
+except PoolStopped as error:
+    print("refused", pool.stats().submitted, pool.stats().queue_depth)
+sys.stdout.flush()
+if child == 0:
+    os._exit(0)
+os.waitpid(child, 0)
+pool.stop()
+"""
+
+
+@pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="there is no fork here")
+@pytest.mark.parametrize("submit", ["submit", "submit_wait"])
+def test_a_child_that_is_forked_amid_a_submit_is_refused(submit: str) -> None:
+    assert sorted(run(FORKED_SUBMIT.format(submit=submit)).splitlines()) == ["accepted 2 1", "refused 0 0"]
