@@ -7,6 +7,7 @@ import random
 import socket
 from collections import deque
 from collections.abc import Callable, Iterator
+from time import perf_counter
 
 import pytest
 
@@ -15,7 +16,7 @@ from workpool import Fifo, Hooks
 from workpool._worker import SUCCEEDED, Worker
 from workpool.workers import child
 from workpool.workers.board import BEGUN, BYTES, ITEMS, LIMIT, NOTHING, POSTED, RESULT, SLOTS, Board
-from workpool.workers.channel import Channel
+from workpool.workers.channel import LONGEST, Channel
 from workpool.workers.distant import DistantSeat
 from workpool.workers.doorbell import Doorbell
 from workpool.workers.seats import Chair, Hand, Plan, SeatUnfit
@@ -125,6 +126,37 @@ def test_a_child_whose_parent_saw_on_the_board_that_all_is_done_and_closed_ends_
     assert shared.done == 1
 
 
+@pytest.mark.parametrize("awaited", [False, True])
+@pytest.mark.parametrize("more", [False, True])
+def test_a_result_that_somebody_waits_for_is_looked_for_within_a_millisecond_and_others_when_their_batch_is_over(
+    ends: tuple[socket.socket, socket.socket], awaited: bool, more: bool
+) -> None:
+    scene = Scene(ends)
+    for number in range(4):
+        assert scene.stage.queue.offer(str(number), None)
+    if awaited:
+        scene.stage.call("4")
+    else:
+        assert scene.stage.queue.offer("4", None)
+    scene.take(4)
+    scene.hand.expected = 0.0009
+    scene.seat._open()
+    scene.seat._dispatch(scene.hand, 0)
+
+    def take_more() -> bool:
+        assert scene.stage.queue.offer("next", None)
+        scene.stage.queue.take_ahead(scene.worker, 1, 0.0)
+        return True
+
+    before = perf_counter()
+    until = scene.seat._send_ahead(scene.hand, take_more if more else lambda: False)
+    if awaited:
+        assert before + LONGEST <= until <= perf_counter() + LONGEST < scene.seat._due
+    else:
+        assert until == scene.seat._due
+    assert scene.hand.left == 5 + more
+
+
 def test_whoever_has_nothing_in_hand_takes_nothing_ahead() -> None:
     stage = Stage(size=10)
     puppet = Puppet(stage.queue)
@@ -144,10 +176,10 @@ def test_whoever_has_nothing_in_hand_takes_nothing_ahead() -> None:
 
 
 def test_items_are_sent_ahead_that_are_known_to_be_quick_unless_it_was_said_how_many_are_sent_at_once() -> None:
-    assert Plan(None, ITEMS).sends_ahead(0.001)
-    assert not Plan(None, ITEMS).sends_ahead(0.01)
-    assert not Plan(None, ITEMS).sends_ahead(0.0)
-    assert not Plan(1, ITEMS).sends_ahead(0.001)
+    assert Plan(None, ITEMS).sends_ahead(0.001, 0.0015)
+    assert not Plan(None, ITEMS).sends_ahead(0.01, 0.0015)
+    assert not Plan(None, ITEMS).sends_ahead(0.0, 0.0015)
+    assert not Plan(1, ITEMS).sends_ahead(0.001, 0.0015)
 
 
 class Stepped:

@@ -14,6 +14,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from functools import partial
 from itertools import count
+from operator import itemgetter
 from time import perf_counter
 from typing import Any, Final, Generic, TypeVar
 
@@ -35,14 +36,19 @@ __all__ = ["DistantSeat", "DistantWorkers"]
 
 T = TypeVar("T")
 
-PATIENCE: Final = 0.002
-"""Seconds until a batch, which is to take less, gives up what the child has not begun."""
+PATIENCE: Final = 4 / 3
+"""So many times as long as a batch is to take, it may, before what the child has not begun of it is taken back."""
+
+PAUSE: Final = 0.002
+"""Seconds, to begin with, between two looks whether an item has begun that held others up."""
 
 SHORTEST: Final = 0.0002
 """Seconds between two looks at the board. No reason for this number, but that a look costs a tenth of it."""
 
 LAST_WORDS: Final = 0.5
 """Seconds that a child has to say where it is, before it is killed over an item that takes too long."""
+
+FUTURE: Final = itemgetter(2)
 
 PLAIN: Final = note(False, 1)
 """Of an item whose result nobody wants, and that was not tried before: of most that come in large batches."""
@@ -162,13 +168,15 @@ class DistantSeat(Generic[T]):
         """Before this are those of the batch that the child is on; from this on, what was sent ahead."""
         self._kept = 0
         """Before this all are left to the child, or have ended."""
+        self._wanted = 0
+        """From this on, nobody waits for the result of any that was sent."""
         self._certain = 0
         """Before this all are the child's, when some were taken back."""
         self._cut = False
         """Some were taken back, and the child may not be through with them."""
         self._due = 0.0
         """When the batch that the child is on takes too long."""
-        self._pause = PATIENCE
+        self._pause = PAUSE
 
     @property
     def gone(self) -> bool:
@@ -217,6 +225,9 @@ class DistantSeat(Generic[T]):
             ]
         )
         views = parts(kind, notes, body, number=self._sent, items=len(entries))
+        hand.awaited = any(map(FUTURE, entries))
+        if hand.awaited:
+            self._wanted = self._sent + len(entries)
         self._sent = self._kept = self._sent + len(entries)
         self._board.announce(self._sent)
         self._channel.send(views)
@@ -248,22 +259,27 @@ class DistantSeat(Generic[T]):
     def _send_ahead(self, hand: Hand[T], take_more: Callable[[], bool]) -> float:
         """When the child is on its last batch, send the next. If it takes too long over that, take back what there is.
 
-        Gives the time when to look again: the child tells by itself only when it has nothing more to do.
+        Gives the time when to look again: the child tells by itself only when it has nothing more to do. A result that
+        somebody waits for is found within a millisecond; others with the whole batch, as each look costs 50 µs.
         """
         now = perf_counter()
         seen = self._seen
         if seen >= self._front:
             self._front = self._sent
-            self._due = now + PATIENCE
+            self._due = now + PATIENCE * hand.span
         elif now >= self._due:
             self._take_back(hand)
             return now
         if self._front == self._sent:
             left = hand.left
-            if not left or self._channel.is_sending or not take_more():
-                return self._due
-            self._dispatch(hand, left)
-        return min(self._due, now + max(SHORTEST, min(LONGEST, hand.expected * (self._front - seen))))
+            if left and not self._channel.is_sending and take_more():
+                self._dispatch(hand, left)
+        until = self._due
+        if self._front < self._sent:
+            until = min(until, now + max(SHORTEST, hand.expected * (self._front - seen)))
+        if seen < self._wanted and seen + 1 < self._front:
+            until = min(until, now + LONGEST)
+        return until
 
     @property
     def _seen(self) -> int:
@@ -276,12 +292,10 @@ class DistantSeat(Generic[T]):
         statuses, seconds = self._board.read(seen, self._kept, self._channel.posted)
         if not statuses:
             return
-        outcomes: list[Outcome]
-        if self._late is None and not any(statuses):  # written out: there are many, and this is what most are like
-            outcomes = [(True, ran, None) for ran in seconds]
+        if self._late is None and not any(statuses):
+            hand.returned(seconds)
         else:
-            outcomes = list(map(self._outcome, count(seen), statuses, seconds))
-        hand.ended(outcomes)
+            hand.ended(list(map(self._outcome, count(seen), statuses, seconds)))
         if self._channel.posted:
             for number in range(seen, self._seen):
                 self._channel.posted.pop(number, None)
@@ -291,7 +305,7 @@ class DistantSeat(Generic[T]):
         seen = self._seen
         self._certain, possible = self._board.cut(seen + 1)
         self._cut = True
-        self._pause = PATIENCE
+        self._pause = PAUSE
         back = self._kept - min(self._kept, possible)
         self._kept -= back
         hand.put_back(back)

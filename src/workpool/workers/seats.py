@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import accumulate, islice
+from operator import itemgetter, sub
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from workpool._control import ControlledQueue
@@ -22,15 +23,20 @@ GIVE_UP: Final = 3
 KILLED: Final = 0.2
 """What one counts for that was killed meanwhile: that may have been somebody else's doing."""
 
-SPAN: Final = 0.0015
-"""Seconds that a batch is to take. Each costs its parent up to 0.1 ms where the CPUs are busy; and with 1 ms, a child
-ran dry too often there: whoever is to send it the next may have to wait for a CPU for about as long."""
+SPAN: Final = 0.003
+"""Seconds that a batch is to take of whose results nobody wants to know. Each costs its parent up to 0.1 ms, which is
+3-4 % of two cores if all are busy, and 6-8 % if batches take half as long."""
+
+AWAITED_SPAN: Final = 0.0015
+"""The same, if somebody waits for the result of one. With 1 ms, a child ran dry too often where the CPUs are busy:
+whoever is to send it the next may have to wait for one for about as long."""
 
 MEMORY: Final = 64
 """Of so many items the mean run time is what the next are expected to take; the last have more weight."""
 
-LONG: Final = 0.0015
-"""Seconds: items that are expected to take longer are not sent ahead. They would mostly be taken back."""
+
+QUEUED_AT: Final[Callable[[Entry[Any]], float]] = itemgetter(1)
+FUTURE: Final[Callable[[Entry[Any]], object]] = itemgetter(2)
 
 
 class SeatUnfit(Exception):
@@ -78,6 +84,8 @@ class Hand(Generic[T]):
         self._hooks = hooks
         self.expected = 0.0
         """Seconds that an item takes, of late; 0.0 before the first has ended."""
+        self.awaited = False
+        """Somebody waits for the result of what was sent last, or of some of it."""
         self._known = 0
         """Of how many that is the mean: of the first, each makes up as much of it."""
 
@@ -100,6 +108,11 @@ class Hand(Generic[T]):
         worker = self._worker
         return 0 if worker.entry is None else 1 + len(worker.ahead)
 
+    @property
+    def span(self) -> float:
+        """Seconds that a batch is to take."""
+        return AWAITED_SPAN if self.awaited else SPAN
+
     def begin(self) -> None:
         """The first of them may run from now on. Until now it has waited for its seat."""
         self._queue.begin(self._worker, self._queue.clock.now())
@@ -117,8 +130,7 @@ class Hand(Generic[T]):
         entries = self.entries(0, len(outcomes))  # fewer, if they were given up meanwhile
         ran = [seconds for _, seconds, _ in outcomes]
         self._learn(ran)
-        starts = accumulate(ran, initial=self._queue.clock.now() - sum(ran))
-        waits = [start - entry[1] if start > entry[1] else 0.0 for start, entry in zip(starts, entries, strict=False)]
+        waits = self._waits(entries, ran)
         begun = 0  # from here on, up to the first that is not quiet, they are settled together
         for number, (entry, outcome) in enumerate(zip(entries, outcomes, strict=False)):
             if outcome[0] and entry[2] is None:
@@ -129,6 +141,26 @@ class Hand(Generic[T]):
             begun = number + 1
         self._settle_quiet(ran[begun : len(waits)], waits[begun:])
         worker.began = self._queue.clock.now()
+
+    def returned(self, ran: list[float]) -> None:
+        """The first items in hand, at least one, have succeeded after so many seconds each, and returned None if
+        anybody wants to know: `ended` for what most are like, at half the cost."""
+        worker = self._worker
+        if worker.given_up:
+            return
+        entries = self.entries(0, len(ran))
+        if any(map(FUTURE, entries)):
+            self.ended([(True, seconds, None) for seconds in ran])
+            return
+        self._learn(ran)
+        self._settle_quiet(ran[: len(entries)], self._waits(entries, ran))
+        worker.began = self._queue.clock.now()
+
+    def _waits(self, entries: list[Entry[T]], ran: list[float]) -> list[float]:
+        """How long each of these, which have run for so many seconds and ended by now, was queued before."""
+        starts = accumulate(ran, initial=self._queue.clock.now() - sum(ran))
+        waits = list(map(sub, starts, map(QUEUED_AT, entries)))
+        return waits if min(waits, default=0.0) >= 0.0 else [max(0.0, wait) for wait in waits]
 
     def _learn(self, ran: list[float]) -> None:
         """So many items have taken so many seconds each."""
@@ -192,26 +224,27 @@ class Plan:
 
     def __init__(self, batch: int | None, most: int, max_items: int | None = None) -> None:
         self.batch = batch
-        """How many items a batch has; None: as many as take about a millisecond, and at most `most`."""
+        """How many items a batch has; None: as many as take about as long as it is to take, and at most `most`."""
         self.most = most
         self.max_items = max_items
         """After how many items a seat is replaced; None: never."""
         self.failures = 0.0
         """How many seats could not be opened, since the last that could."""
 
-    def sends_ahead(self, expected: float) -> bool:
+    def sends_ahead(self, expected: float, span: float) -> bool:
         """Whether a batch is sent before the one before it has ended, so that a child need not wait for its next.
 
-        Not if it was said how many are sent at once, and not before it is known how long an item takes.
+        Not if it was said how many are sent at once, and not before it is known how long an item takes; nor if one
+        takes longer than a batch is to take: it would mostly be taken back.
         """
-        return self.batch is None and 0 < expected < LONG
+        return self.batch is None and 0 < expected < span
 
-    def depth(self, before: int, expected: float) -> int:
+    def depth(self, before: int, expected: float, span: float) -> int:
         """How many items the next batch has. Of items that take long, one: none is to wait for another while a worker
         may be idle."""
         if self.batch is not None:
             return self.batch
-        return max(1, min(int(SPAN / max(expected, 1e-9)), 2 * before, self.most))
+        return max(1, min(int(span / max(expected, 1e-9)), 2 * before, self.most))
 
 
 class Chair(Generic[T]):
@@ -291,7 +324,7 @@ class Chair(Generic[T]):
             return
         self._take_ahead(self._depth - 1)
         seat.run(self._hand, self._take_more)
-        self._depth = self._plan.depth(self._depth, self._hand.expected)
+        self._depth = self._plan.depth(self._depth, self._hand.expected, self._hand.span)
         if self._last is not None and self._hand.count >= self._last:
             self._close()
 
@@ -299,9 +332,9 @@ class Chair(Generic[T]):
         """Take what is to be sent ahead of the end of a batch, of a queue that has enough for all workers."""
         hand = self._hand
         before = hand.left
-        if not (before and self._queue.has_share() and self._plan.sends_ahead(hand.expected)):
+        if not (before and self._queue.has_share() and self._plan.sends_ahead(hand.expected, hand.span)):
             return False
-        self._depth = self._plan.depth(self._depth, hand.expected)
+        self._depth = self._plan.depth(self._depth, hand.expected, hand.span)
         self._take_ahead(self._depth)
         return hand.left > before
 

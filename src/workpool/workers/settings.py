@@ -31,8 +31,9 @@ class Processes:
     """How a process starts; None: "forkserver" where there is one, else "spawn". With "fork" it is a copy of this
     process, in which threads run: a lock that one of them holds at that moment stays locked in the copy for ever."""
     batch: int | None = None
-    """How many items a process is sent at once, at most 256; None: as many as take it about a millisecond, and as many
-    ahead of their turn while the queue has enough for all workers. With a number, none is sent ahead."""
+    """How many items a process is sent at once, at most 256; None: as many as take it 1.5 ms, or 3 if nobody waits for
+    a result, and as many ahead of their turn while the queue has enough for all workers. With a number, none is sent
+    ahead."""
     max_items: int | None = None
     """After how many items a process is replaced by a new one; None: never."""
     start_timeout: float | None = 60.0
