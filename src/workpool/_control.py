@@ -186,7 +186,7 @@ class ControlledQueue(NestingQueue[T]):
                     self.ledger.abandoned += 1
                 if worker.ahead:
                     self.ledger.running -= len(worker.ahead)
-                    self._add_to_handed_back(tuple(reversed(worker.ahead)))
+                    self._add_to_handed_back([*worker.ahead][::-1])
                     worker.ahead.clear()
             self._leave(worker)
             worker.wake(None)  # one that only was slow to leave; nobody else would wake it now

@@ -164,11 +164,11 @@ class OrderingQueue(PostponingQueue[T]):
         if behind is None or line.gone * 2 <= len(behind):
             return
         counts, beside = self.ledger.counts(), self._beside
-        pairs = tuple(behind)
+        pairs = [*behind]
         living: deque[tuple[Entry[T], Lane[Entry[T]]] | None] = deque(
             pair for pair in pairs if pair is not None and not _is_withdrawn(pair[0])
         )
-        unchanged = line.behind is behind and beside == self._beside and counts == self.ledger.counts()
+        unchanged = self.ledger.is_at(counts) and line.behind is behind and beside == self._beside
         if unchanged:  # from here on no call
             line.behind = living
             line.gone = 0
@@ -258,12 +258,12 @@ class OrderingQueue(PostponingQueue[T]):
         super()._hand_back_others(cut)
         while True:
             counts, beside = self.ledger.counts(), self._beside
-            pairs = [pair for line in tuple(self._lines) for pair in tuple(line.behind or ()) if pair is not None]
+            pairs = [pair for line in [*self._lines] for pair in [*(line.behind or ())] if pair is not None]
             entries = [pair[0] for pair in pairs if not _is_withdrawn(pair[0])]
             handed_back = (*(self.handed_back or ()), *entries)
             fresh: dict[Line[Entry[T]], None] = {}
             nobody: dict[Line[Entry[T]], Entry[T]] = {}
-            unchanged = beside == self._beside and counts == self.ledger.counts()
+            unchanged = self.ledger.is_at(counts) and beside == self._beside
             if unchanged:  # from here on no call: all or nothing
                 for line in self._lines:
                     line.behind = None

@@ -169,7 +169,7 @@ class PostponingQueue(SeveralQueue[T]):
             count = len(entries)
             if not count:
                 return
-            unchanged = counts == self.ledger.counts()
+            unchanged = self.ledger.is_at(counts)
             if unchanged:  # from here on no call: all or nothing
                 self._postponed = fresh
                 self.ledger.waiting -= count
@@ -192,10 +192,10 @@ class PostponingQueue(SeveralQueue[T]):
     def _rid_heap(self) -> None:
         """Rid the heap of cancelled entries, now that they are half of it."""
         heap = self._postponed
-        before = tuple(heap)
+        before = [*heap]
         living = [one for one in before if one[2].waits and not _is_withdrawn(one[2])]
         heapify(living)
-        unchanged = self._postponed is heap and before == tuple(heap)  # which compares no more than two numbers
+        unchanged = self._postponed is heap and before == heap  # which compares no more than two numbers
         if unchanged:  # from here on no call
             self._postponed = living
             self._withdrawn = 0

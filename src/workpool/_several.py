@@ -81,7 +81,10 @@ class SeveralQueue(BoundedQueue[T]):
         """The same for the oldest of a lane, if none of those has a future. One call moves them all, in which no Python
         code runs: with the GIL, too, it is one step for everybody."""
         waiting = lane.waiting
-        seen = list(islice(waiting, max(0, most)))
+        try:
+            seen = list(islice(waiting, max(0, most)))
+        except RuntimeError:  # somebody came between those two calls; then they are taken one by one
+            return
         if lane.first or not seen or any(map(FUTURE, seen)):
             return
         count, ledger = len(seen), self.ledger

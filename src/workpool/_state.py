@@ -446,17 +446,17 @@ class QueueState(Generic[T]):
         total.fold(self._gone)
         return workers, busy, *self._facts()
 
+    def _length(self) -> int:
+        """How many entries wait, dead ones included."""
+        lane = self._lane
+        return len(lane.waiting) if self._rank is None else sum(len(lane.waiting) for lane in self.lanes)
+
     def _facts(self) -> tuple[int, tuple[int, ...]]:
         """The depth of the queue and the ledger's counts, of one moment. To be read under the lock."""
-        lane = self._lane
-        if self._rank is None:
-            counts = self.ledger.counts()  # from its first reading to the length no call
-            dead = lane.dead - self._beside
-            return len(lane.waiting) - dead, counts
         while True:  # until nobody came in between
             counts = self.ledger.counts()
-            depth = self._beside + sum(len(lane.waiting) - lane.dead for lane in self.lanes)
-            if counts == self.ledger.counts():
+            depth = self._beside + self._length() - sum(lane.dead for lane in self.lanes)
+            if self.ledger.is_at(counts):
                 return depth, counts
 
     def retry_after(self) -> float:

@@ -33,11 +33,6 @@ class WakingQueue(QueueState[T]):
 
     __slots__ = ()
 
-    def _length(self) -> int:
-        """How many entries wait, dead ones included."""
-        lane = self._lane
-        return len(lane.waiting) if self._rank is None else sum(len(lane.waiting) for lane in self.lanes)
-
     def _look(self) -> None:
         self._detour = self._paused or self._retiring > 0
 
@@ -119,7 +114,7 @@ class WakingQueue(QueueState[T]):
             return
         living = [
             entry
-            for entry in tuple(seen.waiting)
+            for entry in [*seen.waiting]
             if entry[2] is None or entry[2].place is not WITHDRAWN or (self.has_rules and self._holds_up(entry))
         ]
         removed = length - len(living)
@@ -133,10 +128,9 @@ class WakingQueue(QueueState[T]):
     def _exchange(self, lane: Lane[Entry[T]], seen: Seen[T], entries: deque[Entry[T]]) -> bool:
         """Put `entries` in the place of those of a lane, in one step; False if somebody came since those were seen."""
         push, pop, unpop = entries.append, entries.popleft, entries.extendleft
-        waiting, accepted, before = seen
-        counts = self.ledger.counts()
-        # From here on, also in the caller, no call. Of several lanes, this one may have been counted before the others.
-        unchanged = lane.waiting is waiting and lane.accepted == accepted and before == counts
+        waiting, accepted, counts = seen
+        # From the end of that call on, also in the caller, no call. It may have counted this lane before the others.
+        unchanged = self.ledger.is_at(counts) and lane.waiting is waiting and lane.accepted == accepted
         if unchanged:
             lane.waiting = entries
             lane.push = push
@@ -163,7 +157,7 @@ class WakingQueue(QueueState[T]):
         for lane in self.lanes:
             while lane.waiting or not lane.handed_back:
                 seen = Seen(lane.waiting, lane.accepted, self.ledger.counts())
-                living = sum(entry[2] is None or entry[2].place is not WITHDRAWN for entry in tuple(seen.waiting))
+                living = sum(entry[2] is None or entry[2].place is not WITHDRAWN for entry in [*seen.waiting])
                 handed_back = (*self.handed_back, *seen.waiting) if self.handed_back else seen.waiting
                 if self._exchange(lane, seen, deque()):  # from here on no call: all of the lane or nothing
                     self.ledger.cancelled += living

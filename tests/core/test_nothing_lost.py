@@ -8,6 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -26,6 +27,7 @@ from workpool import (
     Pool,
     PoolStopped,
     QueueFull,
+    Shed,
     StopTimeout,
     current,
 )
@@ -55,15 +57,32 @@ class Machine(RuleBasedStateMachine):
         self.futures: dict[Item, ItemFuture[int]] = {}
         self.count = 0
         self.shed: list[Item] = []
+        self.failed: list[Item] = []
         self.report: DrainReport[Item] | None = None
-        self.hooks: Hooks[Item] = Hooks(shed=self.note_shed)
+        self.hooks: Hooks[Item] = Hooks(shed=self.note_shed, error=self.note_failed)
         self.pool = self.make()
         self.pool.start()
 
     queue: Discipline[Item] = Fifo(6)
+    item_timeout: float | None = None
 
     def make(self) -> Pool[Item, int]:
-        return Pool(self.process, workers=3, queue=self.queue, hooks=self.hooks, clock=hurried(200), name="machine")
+        return self.make_with(self.process)
+
+    def make_with(self, process: Callable[[Item], Any]) -> Pool[Item, int]:
+        return Pool(
+            process,
+            workers=3,
+            queue=self.queue,
+            hooks=self.hooks,
+            item_timeout=self.item_timeout,
+            clock=hurried(200),
+            name="machine",
+        )
+
+    def note_failed(self, item: Item, _: BaseException) -> None:
+        with self.lock:
+            self.failed.append(item)
 
     def note_shed(self, item: Item, why: str) -> None:
         assert why in ("max_wait", "deadline", "codel", "overflow")
@@ -178,7 +197,16 @@ class Machine(RuleBasedStateMachine):
         assert stats.submitted == len(self.accepted)
         assert stats.succeeded + stats.failed + stats.abandoned == len(self.ran)
         assert all(future.done() for future in self.futures.values())
-        assert {lost.item for lost in self.report.abandoned} <= set(self.ran)
+        abandoned = {lost.item for lost in self.report.abandoned}
+        assert abandoned <= set(self.ran)
+        told = Counter(self.failed)
+        told.update(
+            item
+            for item, future in self.futures.items()
+            if not future.cancelled() and future.exception() and not isinstance(future.exception(), Shed)
+        )
+        assert max(told.values(), default=1) == 1
+        assert stats.failed == len(told.keys() - abandoned)
 
 
 class MachineOfTasks(Machine):
@@ -189,7 +217,7 @@ class MachineOfTasks(Machine):
         super().__init__()
 
     def make(self) -> Pool[Item, int]:
-        return Pool(self.aprocess, workers=3, queue=self.queue, hooks=self.hooks, clock=hurried(200), name="machine")
+        return self.make_with(self.aprocess)
 
     async def aprocess(self, item: Item) -> int:
         number, kind = self.begin(item)
@@ -208,6 +236,28 @@ class MachineOfTasks(Machine):
         self.promise.set_result(None)
 
 
+class MachineWithTimeout(Machine):
+    """The same where an item may take two seconds: one that is held is given up, and one that is patient may be."""
+
+    item_timeout = 2.0
+
+
+class MachineOfTasksWithTimeout(MachineOfTasks):
+    """Of those that are held, every other one ends when it is cancelled."""
+
+    item_timeout = 2.0
+
+    async def aprocess(self, item: Item) -> int:
+        promise = self.promise
+        try:
+            return await super().aprocess(item)
+        except asyncio.CancelledError:
+            if item[0] % 2:
+                raise
+            await asyncio.shield(asyncio.wrap_future(promise))
+            return item[0]
+
+
 TestMachine = Machine.TestCase
 TestMachine.settings = settings(
     max_examples=examples(60), stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
@@ -216,6 +266,14 @@ TestMachine.settings = settings(
 
 TestMachineOfTasks = MachineOfTasks.TestCase
 TestMachineOfTasks.settings = settings(TestMachine.settings, max_examples=examples(25))
+
+
+TestMachineWithTimeout = MachineWithTimeout.TestCase
+TestMachineWithTimeout.settings = settings(TestMachine.settings, max_examples=examples(25))
+
+
+TestMachineOfTasksWithTimeout = MachineOfTasksWithTimeout.TestCase
+TestMachineOfTasksWithTimeout.settings = settings(TestMachine.settings, max_examples=examples(25))
 
 
 def lane(item: Item) -> int:

@@ -99,6 +99,30 @@ class Ledger:
             shed[KEY],
         )
 
+    def is_at(self, counts: tuple[int, ...]) -> bool:
+        """Whether they are still these, those of refusals aside. Whoever has anything hang on that asks here, after all
+        else: a tuple to compare with would have to be made, and what makes a container may run finalizers (on 3.11,
+        which collects garbage there), and others with them, after it has read."""
+        shed = self.shed
+        accepted = 0
+        for lane in self._others:
+            accepted += lane.accepted
+        return (
+            counts[0] == accepted + self._first.accepted
+            and counts[1] == self.running
+            and counts[2] == self.waiting
+            and counts[3] == self.succeeded
+            and counts[4] == self.failed
+            and counts[5] == self.discarded
+            and counts[6] == self.cancelled
+            and counts[7] == self.abandoned
+            and counts[11] == shed[MAX_WAIT]
+            and counts[12] == shed[DEADLINE]
+            and counts[13] == shed[CODEL]
+            and counts[14] == shed[OVERFLOW]
+            and counts[15] == shed[KEY]
+        )
+
 
 class Tally:
     """Durations of one worker: run times by status, and how long its items had waited in the queue."""
