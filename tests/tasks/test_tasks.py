@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from workpool import ItemAbandoned, Pool, PoolStopped, QueueFull, StopTimeout, current
 from workpool.testing import Leash, ManualClock
-from workpool.workers.tasks import SHARE
+from workpool.workers.tasks import SHARE, OwnLoop
 
 
 async def double(item: int) -> int:
@@ -481,3 +482,26 @@ def test_a_cancellation_at_any_await_leaves_the_pool_whole(operation: str, quiet
     while asyncio.run(run(at)):
         at += 1
     assert at > 1
+
+
+def test_a_loop_is_asked_to_end_once_whoever_else_asks_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second time would break off its cleaning up, with a traceback on stderr."""
+    own = OwnLoop("loop")
+    loop = own.start_and_wait()
+    stops: list[object] = []
+    call_soon = loop.call_soon_threadsafe
+
+    def another_asks() -> float:
+        monkeypatch.undo()
+        other = threading.Thread(target=own.ask_to_end)
+        other.start()
+        other.join(20)
+        return time.monotonic()
+
+    loop.call_soon_threadsafe = stops.append  # type: ignore[method-assign, assignment]
+    monkeypatch.setattr("workpool.workers.tasks.time.monotonic", another_asks)
+    own.ask_to_end()
+    assert len(stops) == 1
+    call_soon(loop.stop)
+    own.end()
+    assert not own.is_alive()

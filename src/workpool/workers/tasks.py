@@ -197,6 +197,8 @@ class OwnLoop:
         self._ready: SimpleQueue[asyncio.AbstractEventLoop | BaseException] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._first_to_ask = threading.Lock()
+        """Whoever gets it is: it is never given back."""
         self._asked_at: float | None = None
 
     def _run(self) -> None:
@@ -228,7 +230,7 @@ class OwnLoop:
 
     def ask_to_end(self) -> None:
         """Once: a second `stop` would break off the cleaning up that comes after the first."""
-        if self._asked_at is not None:
+        if not self._first_to_ask.acquire(blocking=False):
             return
         self._asked_at = time.monotonic()
         if self._loop is not None and not self._loop.is_closed():
