@@ -8,6 +8,7 @@ that may start the order is the queue's. The rules at the top of `_queue` hold h
 from __future__ import annotations
 
 from collections import deque
+from itertools import repeat
 from typing import Any, Final, TypeVar
 
 from workpool._core.keys import Line
@@ -258,21 +259,24 @@ class OrderingQueue(PostponingQueue[T]):
         super()._hand_back_others(cut)
         while True:
             counts, beside = self.ledger.counts(), self._beside
-            pairs = [pair for line in [*self._lines] for pair in [*(line.behind or ())] if pair is not None]
+            lines = [*self._lines]
+            pairs = [pair for line in lines for pair in [*(line.behind or ())] if pair is not None]
             entries = [pair[0] for pair in pairs if not _is_withdrawn(pair[0])]
             handed_back = (*(self.handed_back or ()), *entries)
             fresh: dict[Line[Entry[T]], None] = {}
             nobody: dict[Line[Entry[T]], Entry[T]] = {}
+            # One call, in which no Python code runs: a loop would let others in at each turn.
+            nowhere: deque[None] = deque(maxlen=0)
+            clear, cleared = nowhere.extend, map(setattr, lines, repeat("behind"), repeat(None))
             unchanged = self.ledger.is_at(counts) and beside == self._beside
-            if unchanged:  # from here on no call: all or nothing
-                for line in self._lines:
-                    line.behind = None
+            if unchanged:  # from here on no call but the last: all or nothing
                 self._lines = fresh
                 self._held_lines = nobody
                 self.ledger.cancelled += beside
                 self._beside = 0
                 self.cut_short = self.cut_short or (cut and beside > 0)
                 self.handed_back = handed_back
+                clear(cleared)
                 return
 
 

@@ -3,6 +3,7 @@ force bad luck: a function that lies, a worker that comes when told to, an event
 
 from __future__ import annotations
 
+import dis
 import gc
 import os
 import queue
@@ -14,7 +15,7 @@ from itertools import count
 from pathlib import Path
 from time import perf_counter
 from types import FrameType
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Final, Generic, TypeVar, cast
 
 import pytest
 
@@ -214,36 +215,69 @@ class Stage:
 
 SOURCE = str(Path(workpool.__file__).parent)
 
+BREAKS: Final = frozenset({"CALL", "CALL_KW", "CALL_FUNCTION_EX", "JUMP_BACKWARD"})
+
+
+class Break:
+    """By `sys.settrace`: has `event` happen where the interpreter may let others in, at the place of that number.
+
+    Such a place is when a function of the package has been entered, has called something that is not written in Python
+    (a type, too), or goes back in a loop. Not when what it has called returns, if that is written in Python.
+    """
+
+    def __init__(self, number: int, event: Callable[[], object]) -> None:
+        self._number = number
+        self._event = event
+        self._at: set[int] = set()
+        """Frames whose last instruction leads to such a place."""
+        self.seen = 0
+
+    def look(self, frame: FrameType, kind: str, _: object) -> Any:
+        if kind == "call":
+            self._at.discard(id(frame.f_back))
+            if not frame.f_code.co_filename.startswith(SOURCE):
+                return None
+            frame.f_trace = self.look  # before the next line, for 3.13 and later
+            frame.f_trace_opcodes, frame.f_trace_lines = True, False
+            self._found()
+        elif kind == "opcode":
+            if id(frame) in self._at:
+                self._at.discard(id(frame))
+                self._found()
+            if dis.opname[frame.f_code.co_code[frame.f_lasti]] in BREAKS:
+                self._at.add(id(frame))
+        else:
+            self._at.discard(id(frame))
+        return self.look
+
+    def _found(self) -> None:
+        self.seen += 1
+        if self.seen == self._number:
+            sys.settrace(None)
+            self._event()
+
 
 def at_each_call(
     make: Callable[[], S], action: Callable[[S], object], event: Callable[[S], object], *expected: type[BaseException]
 ) -> Iterator[S]:
-    """Do `action` to something new, again and again, with `event` after its first call, its second, and so on.
+    """Do `action` to something new, again and again, with `event` at its first break, its second, and so on.
 
-    That is where the interpreter runs signal handlers and raises KeyboardInterrupt: when a function of the
-    package has been entered, or has called something that is written in C. What is `expected` may be raised.
+    That is where the interpreter runs signal handlers and raises KeyboardInterrupt, and with the GIL lets another
+    thread go on. What is `expected` may be raised.
     """
     for number in count(1):
         subject = make()
-        seen = 0
-
-        def look(frame: FrameType, kind: str, _: object, number: int = number, subject: S = subject) -> None:
-            nonlocal seen
-            if kind in ("call", "c_return") and frame.f_code.co_filename.startswith(SOURCE):
-                seen += 1
-                if seen == number:
-                    sys.setprofile(None)
-                    event(subject)
-
+        at = Break(number, partial(event, subject))
         gc.disable()  # the finalizers of other pools are calls too
-        sys.setprofile(look)
+        sys._getframe().f_trace_opcodes = True  # for 3.12, which settles in the next line what is traced
+        sys.settrace(at.look)
         try:
             action(subject)
         except expected:
             pass
         finally:
-            sys.setprofile(None)
+            sys.settrace(None)
             gc.enable()
         yield subject
-        if seen < number:
+        if at.seen < number:
             return
