@@ -46,7 +46,9 @@ class SubmittingQueue(WakingQueue[T]):
         now = self._now  # a local: calling `self._now()` looks it up anew each time on 3.11
         lane, more = self._plain, None
         if lane is None:
-            lane, more = self._chosen(item, future)
+            lane = self._only or self._ranked(item, future)
+            if self.carry is not None:
+                more = self.carry(item)
         entry = (item, now(), future, more)
         if GIL and (self.waking or not self.resting):  # from here on no call but the last
             push = lane.push
@@ -81,15 +83,10 @@ class SubmittingQueue(WakingQueue[T]):
             raise
         return False
 
-    def _chosen(self, item: T, future: ItemFuture[Any] | None) -> tuple[Lane[Entry[T]], Any]:
-        """The lane that an item is for, and what its entry takes along."""
-        lane = self._only or self._ranked(item, future)
-        return lane, None if self.carry is None else self.carry(item)
-
     def _ranked(self, item: T, future: ItemFuture[Any] | None) -> Lane[Entry[T]]:
         """The one of several lanes that an item is for, and that its future is taken back from."""
-        assert self._rank is not None
-        lane = self._numbered[self._rank(item)]
+        rank: Any = self._rank
+        lane = self._numbered[rank(item)]
         if future is not None:
             future.lane = lane
         return lane
@@ -123,7 +120,8 @@ class SubmittingQueue(WakingQueue[T]):
         means that the item was not accepted.
         """
         self.insist_outside()
-        lane, more = self._chosen(item, future)
+        lane = self._only or self._ranked(item, future)
+        more = None if self.carry is None else self.carry(item)
         waiter = Waiter(lane, wake)
         until = None if timeout is None else self._now() + timeout
         done: Callable[[], object] | None = None

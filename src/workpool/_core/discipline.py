@@ -5,7 +5,7 @@ All of them are frozen and may be shared by pools. What they need of time they a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any, Final, Generic, Literal, NoReturn, TypeVar, Union
@@ -164,7 +164,9 @@ class Lanes(Generic[T]):
             for lane in inner.lanes:
                 lane.bound(self.max_wait)
         lanes = tuple(inner.lanes[0] for inner in opened)
-        return Lineup(lanes, self.priority, _Numbered(enumerate(lanes)), _InTurn(opened).choose)
+        choosers = {inner.lanes[0]: inner.choose for inner in opened if inner.choose is not None}
+        turn = _InTurn(lanes, choosers)
+        return Lineup(lanes, self.priority, _Numbered(enumerate(lanes)), turn.choose if choosers else turn.first)
 
 
 Discipline = Union[OneLane, Lanes[T]]  # noqa: UP007 - with `|` it could not be asked for the types that it holds
@@ -208,15 +210,23 @@ class _Numbered(dict[int, Lane[Any]]):
 class _InTurn:
     """The first lane that is not empty; if all are, the first."""
 
-    def __init__(self, lineups: Sequence[Lineup[Any]]) -> None:
-        self._lanes = tuple(lineup.lanes[0] for lineup in lineups)
-        self._choosers = {lineup.lanes[0]: lineup.choose for lineup in lineups if lineup.choose is not None}
+    def __init__(
+        self, lanes: tuple[Lane[Any], ...], choosers: Mapping[Lane[Any], Callable[[float], Lane[Any]]]
+    ) -> None:
+        """`choosers` turn the lanes that either end may be next of."""
+        self._lanes = lanes
+        self._choosers = choosers
 
-    def choose(self, now: float) -> Lane[Any]:
+    def first(self, _: float) -> Lane[Any]:
         for lane in self._lanes:
             if lane.waiting:
-                return self._choosers[lane](now) if lane in self._choosers else lane
+                return lane
         return self._lanes[0]
+
+    def choose(self, now: float) -> Lane[Any]:
+        lane = self.first(now)
+        chooser = self._choosers.get(lane)
+        return lane if chooser is None else chooser(now)
 
 
 class _Adapting:
