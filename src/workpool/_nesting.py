@@ -102,7 +102,7 @@ class NestingQueue(OrderingQueue[T]):
                 return worker
         if self.keys is None:
             return None
-        beside = [pair[0] for line in [*self._lines] for pair in [*(line.behind or ())] if pair is not None]
+        beside = [entry for entry, _ in self._pairs_beside()]
         queued: list[Entry[T]] = [*beside, *(entry for lane in self.lanes for entry in [*lane.waiting])]
         line = next((line_of(entry) for entry in queued if entry[2] is future), None)
         if line is None or line.owner is None:

@@ -255,13 +255,16 @@ class OrderingQueue(PostponingQueue[T]):
         self._rouse()
         return None
 
+    def _pairs_beside(self) -> list[tuple[Entry[T], Lane[Entry[T]]]]:
+        """The entries that are beside their lanes, with those."""
+        return [pair for line in [*self._lines] for pair in [*(line.behind or ())] if pair is not None]
+
     def _hand_back_others(self, cut: bool) -> None:
         super()._hand_back_others(cut)
         while True:
             counts, beside = self.ledger.counts(), self._beside
             lines = [*self._lines]
-            pairs = [pair for line in lines for pair in [*(line.behind or ())] if pair is not None]
-            entries = [pair[0] for pair in pairs if not _is_withdrawn(pair[0])]
+            entries = [entry for entry, _ in self._pairs_beside() if not _is_withdrawn(entry)]
             handed_back = (*(self.handed_back or ()), *entries)
             fresh: dict[Line[Entry[T]], None] = {}
             nobody: dict[Line[Entry[T]], Entry[T]] = {}

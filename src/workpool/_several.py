@@ -9,21 +9,17 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from itertools import islice, repeat, starmap
-from operator import itemgetter
 from typing import Any, Final, TypeVar
 
 from workpool._core.lane import REASONS, Lane
 from workpool._future import Place
 from workpool._queue import BoundedQueue
 from workpool._state import section
-from workpool._worker import DISOWNED, SUCCEEDED, Entry, Worker
+from workpool._worker import DISOWNED, FUTURE, SUCCEEDED, Entry, Worker
 
 __all__ = ["SeveralQueue"]
 
 T = TypeVar("T")
-
-FUTURE: Final = itemgetter(2)
-"""Of an entry."""
 
 ONCE: Final = ((),)
 """What a function without arguments is called with, once."""

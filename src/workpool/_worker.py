@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 from collections import deque
 from collections.abc import Callable
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from workpool._core.keys import Line
@@ -19,6 +20,7 @@ __all__ = [
     "DISCARDED",
     "DISOWNED",
     "FAILED",
+    "FUTURE",
     "NONE",
     "NOTHING_AHEAD",
     "PARKED",
@@ -56,6 +58,9 @@ class Ticket:
 Entry = tuple[T, float, ItemFuture[Any] | None, contextvars.Context | Line[Any] | Ticket | None]
 """An accepted item, since when it is queued, its future if somebody wants the result, and what else is to be known of
 it: the context variables of whoever submitted it, the line of its key, or a ticket with several of those."""
+
+FUTURE: Final[Callable[[Entry[Any]], ItemFuture[Any] | None]] = itemgetter(2)
+"""Of an entry: in C, so that nobody comes in between where many are asked."""
 
 
 def attempt_of(entry: Entry[Any]) -> int:

@@ -63,7 +63,7 @@ class Queue:
 
     def offer(self, item: Item) -> None:
         lane = lane_of(self.lineup, item)
-        if lane.room > 0:
+        if lane.accepted < lane.limit:
             lane.accepted += 1
         elif lane.drops:
             oldest, accepted = lane.waiting.popleft()
@@ -153,7 +153,7 @@ def test_no_lane_is_ever_beyond_its_bound(discipline: Discipline[Any], events: E
     assert sum(lane.size for lane in lanes) == discipline.capacity
     for _ in steps(queue, events):
         assert all(len(lane.waiting) <= lane.size for lane in lanes)
-        assert all(len(lane.waiting) + lane.room == lane.size for lane in lanes)
+        assert all(len(lane.waiting) + lane.limit - lane.accepted == lane.size for lane in lanes)
         assert len(queue.waiting) <= discipline.capacity
 
 

@@ -101,3 +101,11 @@ def test_who_comes_while_a_worker_looks_at_what_it_may_take_ahead_does_not_distu
     assert [entry[0] for entry in puppet.worker.ahead] == [1, 2, 3]
     assert stage.queued() == [4, 5, 6, 7, 8, "late"]
     assert stage.balanced()
+
+
+@pytest.mark.parametrize("which", range(16))
+def test_a_ledger_is_no_more_at_counts_of_which_one_has_changed_but_for_refusals(which: int) -> None:
+    ledger = Stage(rule=RULES["two lanes"]).queue.ledger
+    before = ledger.counts()
+    assert ledger.is_at(before)
+    assert ledger.is_at((*before[:which], 1, *before[which + 1 :])) == (which in (8, 9, 10))

@@ -77,7 +77,7 @@ class Full(Busy):
         queue = self.pool._queue
         waiting, kept = len(queue._lane.waiters), sum(waiter.granted for waiter in self.waiters)
         if self.pool.stats().state == "running":
-            assert not (waiting and queue._lane.room > 0), "somebody waits although there is room"
+            assert not (waiting and queue._lane.accepted < queue._lane.limit), "somebody waits although there is room"
             assert waiting + kept == 2
             for waiter in self.waiters:
                 queue.forsake(waiter)

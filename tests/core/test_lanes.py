@@ -74,7 +74,10 @@ def test_an_item_that_is_pressed_in_can_be_cancelled_whatever_its_priority_was_t
     assert not stage.queue.offer("fickle", future)
     assert stage.queue.press("fickle", future) is None
     assert future.cancel()
-    assert [(each.room, len(each.waiting) - each.dead) for each in stage.queue.lanes] == [(0, 1), (1, 0)]
+    assert [(each.limit - each.accepted, len(each.waiting) - each.dead) for each in stage.queue.lanes] == [
+        (0, 1),
+        (1, 0),
+    ]
 
 
 def test_who_is_interrupted_after_a_drop_gives_the_slot_to_who_waits_for_one() -> None:
@@ -178,7 +181,7 @@ def test_a_worker_that_takes_the_last_item_from_who_is_to_drop_it_leaves_room_an
         taken = [] if puppet.worker.entry is None else [puppet.worker.entry[0]]
         dropped = ["first"] * stage.queue.ledger.shed[4]
         assert sorted([*taken, *stage.queued(), *dropped]) == ["first", "second"]
-        assert stage.queue._lane.room == 1 - len(stage.queued())
+        assert stage.queue._lane.limit - stage.queue._lane.accepted == 1 - len(stage.queued())
         assert stage.balanced()
 
 

@@ -95,11 +95,6 @@ class Lane(Generic[E]):
         self.waiters: OrderedDict[Any, None] = OrderedDict()
         """Who waits for room. While there is anyone, every free slot is kept for one."""
 
-    @property
-    def room(self) -> float:
-        """Slots that are neither filled nor kept for a waiter."""
-        return self.limit - self.accepted
-
     def ask(self, judge: Judge) -> None:
         """Have it say of every item whether that is to be shed."""
         self.judge = judge

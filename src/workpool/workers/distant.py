@@ -14,13 +14,12 @@ from abc import abstractmethod
 from collections.abc import Callable
 from functools import partial
 from itertools import count
-from operator import itemgetter
 from time import perf_counter
 from typing import Any, Final, Generic, TypeVar
 
 from workpool._control import ControlledQueue
 from workpool._fate import Hooks
-from workpool._worker import Worker, attempt_of
+from workpool._worker import FUTURE, Worker, attempt_of
 from workpool.errors import NotPicklable, WorkerDied
 from workpool.workers import board, child
 from workpool.workers.channel import LEAVE, LONGEST, Channel, Distant
@@ -47,8 +46,6 @@ SHORTEST: Final = 0.0002
 
 LAST_WORDS: Final = 0.5
 """Seconds that a child has to say where it is, before it is killed over an item that takes too long."""
-
-FUTURE: Final = itemgetter(2)
 
 PLAIN: Final = note(False, 1)
 """Of an item whose result nobody wants, and that was not tried before: of most that come in large batches."""
